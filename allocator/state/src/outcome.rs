@@ -1,0 +1,186 @@
+//! Owns what a command can come to: its expected results, and the rejections in their order of
+//! precedence.
+//!
+//! A rejection changes nothing and stores nothing; a broken invariant is never an outcome but an
+//! assertion. Must never carry a secret or personal data.
+
+use smallvec::SmallVec;
+
+use crate::{
+    ids::{CategoryNo, EventNo, HoldId, JobId, LogTimeMs, OrderId, SeatNo, SectionNo, ShardNo},
+    order::{JobKind, OrderStatus},
+};
+
+/// The answer to one command, in the batch's order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// The command had been applied before under the same key; this is that answer again.
+    pub replayed: bool,
+    /// What came of it.
+    pub result: Result<Done, Rejection>,
+}
+
+/// What was done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Done {
+    /// Nothing to say.
+    Ok,
+    /// Seats are held.
+    Held(Held),
+    /// A hold's new life.
+    Extended {
+        /// The hold.
+        hold: HoldId,
+        /// Its new expiry.
+        expires_at_ms: LogTimeMs,
+        /// Extensions used.
+        extensions: u16,
+    },
+    /// The order is being paid, or needs no payment.
+    CheckoutBegun {
+        /// The order.
+        order: OrderId,
+    },
+    /// The order is sold.
+    Sold {
+        /// The order.
+        order: OrderId,
+    },
+    /// The jobs are the worker's until their leases end.
+    Leased(Vec<LeasedJob>),
+    /// The order's state after a job's report.
+    Settled {
+        /// The order.
+        order: OrderId,
+        /// Its state now.
+        status: OrderStatus,
+    },
+    /// The document is stored; open the onsale next.
+    Prepared {
+        /// The event's number.
+        event: EventNo,
+        /// The shard that sells it.
+        shard: ShardNo,
+        /// The stored revision.
+        revision: u64,
+    },
+}
+
+/// A granted hold. Kept in the dedup table and answered again byte for byte.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The hold.
+    pub hold: HoldId,
+    /// When it was granted.
+    pub held_at_ms: LogTimeMs,
+    /// When it ends if nothing is done.
+    pub expires_at_ms: LogTimeMs,
+    /// Its places, in the order of the wishes.
+    pub places: SmallVec<[Place; 4]>,
+}
+
+/// A place of a hold or an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The numbered seat; `None` in general admission.
+    pub seat: Option<SeatNo>,
+    /// Its section.
+    pub section: SectionNo,
+    /// Its category.
+    pub category: CategoryNo,
+    /// What it costs, fixed when it was held.
+    pub price_minor: u64,
+}
+
+/// A payment job in a worker's hands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeasedJob {
+    /// The job.
+    pub job: JobId,
+    /// What to do.
+    pub kind: JobKind,
+    /// For which order.
+    pub order: OrderId,
+    /// Its event.
+    pub event: EventNo,
+    /// The order's total.
+    pub amount_minor: u64,
+    /// ISO 4217.
+    pub currency: [u8; 3],
+    /// The gateway's name of the payment method.
+    pub payment_method: Box<str>,
+    /// The gateway's id of the payment, once known.
+    pub payment_intent: Option<Box<str>>,
+    /// How often it was leased before.
+    pub attempts: u32,
+    /// When it was first leased; past 20 h a gateway call is looked up, never repeated.
+    pub first_leased_at_ms: LogTimeMs,
+    /// The order's places, for signing tickets.
+    pub places: SmallVec<[Place; 4]>,
+}
+
+/// Why nothing was changed. In order of precedence: the first that applies is the answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rejection {
+    /// `not_after` had passed when the command was applied.
+    TooLate,
+    /// The same key with another content or another buyer.
+    IdempotencyKeyReused,
+    /// A bound of the shard is reached; says which.
+    Overloaded {
+        /// The bound's name.
+        bound: &'static str,
+    },
+    /// No such event, hold, order or job here; says which.
+    NotFound {
+        /// `event`, `hold`, `order` or `job`.
+        what: &'static str,
+    },
+    /// The command makes no sense; says where and why.
+    Invalid {
+        /// The field, e.g. `items/0/seats`.
+        field: &'static str,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// Before the opening.
+    NotOnSale {
+        /// When it opens.
+        onsale_at_ms: LogTimeMs,
+    },
+    /// The hold has ended.
+    HoldExpired,
+    /// A payment for the hold is undecided.
+    HoldInCheckout,
+    /// No extension is left.
+    ExtensionLimitReached,
+    /// The buyer would have more than the event allows.
+    BuyerLimitReached {
+        /// Seats the event allows one buyer.
+        seats_max: u16,
+    },
+    /// Named seats are not available: all of them, ascending.
+    SeatUnavailable {
+        /// Every conflicting seat.
+        seats: Vec<SeatNo>,
+    },
+    /// Nothing that fits is left at all.
+    SoldOut {
+        /// When the first live hold on such places ends, if there is one.
+        held_may_return_at_ms: Option<LogTimeMs>,
+    },
+    /// Places are left, but not so many.
+    NotEnoughTogether {
+        /// When the first live hold on such places ends, if there is one.
+        held_may_return_at_ms: Option<LogTimeMs>,
+    },
+    /// The report comes under a lease that is over, or about a job that is done.
+    StaleLease,
+    /// The revision is not the one expected.
+    StaleRevision {
+        /// The revision in force.
+        in_force: u64,
+    },
+    /// This shard does not take such commands.
+    WrongShard,
+}
