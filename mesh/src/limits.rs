@@ -1,0 +1,45 @@
+//! Owns the bounds on how parts talk to each other, with proofs of how they depend on one another.
+//!
+//! Must never hold a policy of one role: those stand in the role's own limits file.
+
+use std::time::Duration;
+
+/// What a public request may take in all, repeats included.
+pub const REQUEST_BUDGET: Duration = Duration::from_secs(3);
+/// What one attempt at one node may take.
+pub const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(500);
+/// Attempts within one request.
+pub const ATTEMPTS_MAX: u32 = 24;
+/// First and longest pause between attempts; the actual one is between half and whole.
+pub const BACKOFF_FIRST: Duration = Duration::from_millis(10);
+/// See [`BACKOFF_FIRST`].
+pub const BACKOFF_MAX: Duration = Duration::from_millis(160);
+
+/// Commands that wait for room in the stream to one node.
+pub const STREAM_QUEUE_MAX: usize = 8_192;
+/// Commands in one stream message.
+pub const STREAM_BATCH_MAX: usize = 512;
+/// Messages that wait for the connection.
+pub const STREAM_MESSAGES_MAX: usize = 64;
+
+/// Time to open a connection between nodes.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_millis(250);
+/// A silent connection is asked whether it lives.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+/// How long the answer to that may take.
+pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(3);
+/// HTTP/2 flow control per stream.
+pub const STREAM_WINDOW_BYTES: u32 = 2 << 20;
+/// HTTP/2 flow control per connection.
+pub const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
+/// Streams that one peer may have open on one connection.
+pub const STREAMS_PER_CONNECTION_MAX: u32 = 4_096;
+/// The largest message any service accepts: a feed snapshot or a piece of a Raft snapshot.
+pub const MESSAGE_BYTES_MAX: usize = 64 << 20;
+/// How long a stopping server waits for calls under way.
+pub const DRAIN_MAX: Duration = Duration::from_secs(5);
+
+const _: () = assert!(ATTEMPT_TIMEOUT.as_millis() * 2 < REQUEST_BUDGET.as_millis());
+const _: () = assert!(BACKOFF_FIRST.as_millis() <= BACKOFF_MAX.as_millis());
+const _: () = assert!(CONNECT_TIMEOUT.as_millis() < ATTEMPT_TIMEOUT.as_millis());
+const _: () = assert!(STREAM_WINDOW_BYTES <= CONNECTION_WINDOW_BYTES);

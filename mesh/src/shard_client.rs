@@ -1,0 +1,551 @@
+//! Owns finding a shard's leader and repeating a call until its deadline (design D6, D7).
+//!
+//! Must never report a command failed that may have been applied: such an end is
+//! `outcome_unknown`. Must never repeat without bounds.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use dashmap::DashMap;
+use onsale_proto::{
+    Code,
+    allocator::{self as pb, outcome},
+    error::leader_hint,
+};
+use serde::{Deserialize, Serialize};
+use tonic::{Request, Response, Status, transport::Channel};
+
+use crate::{
+    Deadline, Failure, Follower, channel, limits,
+    submit_stream::{NoOutcome, SubmitStream},
+};
+
+/// A node of the allocator cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Node {
+    /// Its number, from 1; never used again for another node.
+    pub id: u64,
+    /// `host:port` of its gRPC server.
+    pub grpc: String,
+}
+
+/// Talks to the leader of any shard. Cheap to clone; connects when first used.
+#[derive(Clone)]
+pub struct ShardClient {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    peers: Vec<Peer>,
+    /// Shard → place in `peers` of the last known leader.
+    leaders: DashMap<u32, usize>,
+    turn: AtomicUsize,
+}
+
+struct Peer {
+    node: Node,
+    channel: Channel,
+    stream: SubmitStream,
+}
+
+/// What to do after an attempt.
+enum Next {
+    /// Ask that node, at once.
+    Ask(usize),
+    /// Pause, then ask the next node in turn.
+    Pause,
+}
+
+impl ShardClient {
+    /// A client of these nodes.
+    ///
+    /// # Errors
+    /// `invalid_request` when there are none or an address is not `host:port`.
+    pub fn new(nodes: Vec<Node>) -> Result<ShardClient, Failure> {
+        if nodes.is_empty() {
+            return Err(Failure::invalid("nodes", "at least one node is needed"));
+        }
+        let peers = nodes.into_iter().map(Peer::new).collect::<Result<_, _>>()?;
+        let inner = Inner {
+            peers,
+            leaders: DashMap::new(),
+            turn: AtomicUsize::new(0),
+        };
+        Ok(ShardClient {
+            inner: Arc::new(inner),
+        })
+    }
+
+    /// The nodes, as given.
+    #[must_use]
+    pub fn nodes(&self) -> Vec<Node> {
+        self.inner
+            .peers
+            .iter()
+            .map(|peer| peer.node.clone())
+            .collect()
+    }
+
+    /// Submits a command to the shard's leader, again and again under the same key until there is
+    /// an outcome. A rejection is an `Err` with its code.
+    ///
+    /// # Errors
+    /// The rejection's code; `outcome_unknown` when the deadline passed after the command may have
+    /// been applied; `unavailable` when no leader took it; `overloaded`.
+    pub async fn submit(
+        &self,
+        shard: u32,
+        command: pb::Command,
+        deadline: Deadline,
+    ) -> Result<pb::Outcome, Failure> {
+        let mut attempts = Attempts::new(deadline);
+        let mut place = self.leader(shard);
+        while let Some(timeout) = attempts.start() {
+            let budget_ms = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
+            let item = pb::SubmitItem {
+                tag: 0,
+                shard,
+                budget_ms,
+                command: Some(command.clone()),
+            };
+            let submitting = self.inner.peers[place].stream.submit(item);
+            let next = match tokio::time::timeout(timeout, submitting).await {
+                Ok(Ok(outcome)) => match self.judge(shard, place, outcome, &mut attempts) {
+                    Ok(outcome) => return outcome,
+                    Err(next) => next,
+                },
+                Ok(Err(NoOutcome::NotSent)) => Next::Pause,
+                Ok(Err(NoOutcome::Unknown)) | Err(_) => attempts.may_be_done(),
+            };
+            place = self.move_on(shard, place, next, &mut attempts).await;
+        }
+        Err(attempts.over())
+    }
+
+    /// A hold as it stands now.
+    ///
+    /// # Errors
+    /// `not_found`, `unavailable`.
+    pub async fn get_hold(
+        &self,
+        hold: u128,
+        deadline: Deadline,
+    ) -> Result<pb::GetHoldResponse, Failure> {
+        let hold_id = onsale_proto::id::format(onsale_proto::id::HOLD, hold);
+        self.on_leader(
+            onsale_proto::id::shard_of(hold),
+            deadline,
+            async |channel, timeout| {
+                allocator(channel)
+                    .get_hold(timed(
+                        pb::GetHoldRequest {
+                            hold_id: hold_id.clone(),
+                        },
+                        timeout,
+                    ))
+                    .await
+            },
+        )
+        .await
+    }
+
+    /// An order as it stands now.
+    ///
+    /// # Errors
+    /// `not_found`, `unavailable`.
+    pub async fn get_order(
+        &self,
+        order: u128,
+        deadline: Deadline,
+    ) -> Result<pb::GetOrderResponse, Failure> {
+        let order_id = onsale_proto::id::format(onsale_proto::id::ORDER, order);
+        self.on_leader(
+            onsale_proto::id::shard_of(order),
+            deadline,
+            async |channel, timeout| {
+                allocator(channel)
+                    .get_order(timed(
+                        pb::GetOrderRequest {
+                            order_id: order_id.clone(),
+                        },
+                        timeout,
+                    ))
+                    .await
+            },
+        )
+        .await
+    }
+
+    /// Follows a shard's feed from the beginning: a snapshot, then changes.
+    #[must_use]
+    pub fn follow(&self, shard: u32) -> Follower {
+        Follower::new(
+            self.clone(),
+            shard,
+            self.inner.turn.fetch_add(1, Ordering::Relaxed),
+        )
+    }
+
+    /// What one node says of itself.
+    ///
+    /// # Errors
+    /// `not_found` for a node that is not in the list, `unavailable`.
+    pub async fn describe(
+        &self,
+        node: u64,
+        deadline: Deadline,
+    ) -> Result<pb::DescribeResponse, Failure> {
+        let peer = self.inner.peers.iter().find(|peer| peer.node.id == node);
+        let peer = peer.ok_or_else(|| Failure::new(Code::NotFound, format!("no node {node}")))?;
+        let mut service =
+            pb::cluster_service_client::ClusterServiceClient::new(peer.channel.clone());
+        let request = timed(pb::DescribeRequest {}, deadline.remaining());
+        match tokio::time::timeout_at(deadline.instant(), service.describe(request)).await {
+            Ok(answer) => Ok(answer?.into_inner()),
+            Err(_) => Err(Failure::new(
+                Code::Unavailable,
+                format!("node {node} did not answer"),
+            )),
+        }
+    }
+
+    /// The channel of some node; `turn` says which, in turn.
+    #[must_use]
+    pub(crate) fn channel_in_turn(&self, turn: usize) -> Channel {
+        self.inner.peers[turn % self.inner.peers.len()]
+            .channel
+            .clone()
+    }
+
+    /// Calls the shard's leader until there is an answer; `call` gets the channel and what the
+    /// attempt may take. Each attempt takes at most [`limits::ATTEMPT_TIMEOUT`].
+    ///
+    /// # Errors
+    /// The answer's code; `outcome_unknown` or `unavailable` when the deadline passed.
+    pub async fn on_leader<T>(
+        &self,
+        shard: u32,
+        deadline: Deadline,
+        call: impl AsyncFn(Channel, Duration) -> Result<Response<T>, Status>,
+    ) -> Result<T, Failure> {
+        self.on_leader_within(shard, deadline, limits::ATTEMPT_TIMEOUT, call)
+            .await
+    }
+
+    /// Like [`Self::on_leader`] with another time for each attempt, for calls that wait.
+    ///
+    /// # Errors
+    /// Like [`Self::on_leader`].
+    pub async fn on_leader_within<T>(
+        &self,
+        shard: u32,
+        deadline: Deadline,
+        attempt: Duration,
+        call: impl AsyncFn(Channel, Duration) -> Result<Response<T>, Status>,
+    ) -> Result<T, Failure> {
+        let mut attempts = Attempts::new(deadline);
+        attempts.timeout = attempt;
+        let mut place = self.leader(shard);
+        while let Some(timeout) = attempts.start() {
+            let calling = call(self.inner.peers[place].channel.clone(), timeout);
+            let next = match tokio::time::timeout(timeout, calling).await {
+                Ok(Ok(response)) => {
+                    self.inner.leaders.insert(shard, place);
+                    return Ok(response.into_inner());
+                }
+                Ok(Err(status)) => match leader_hint(&status) {
+                    Some(leader) => self.next_for(leader),
+                    None => match Code::from_status(&status) {
+                        Code::Unavailable => {
+                            attempts.last = status.message().to_owned();
+                            Next::Pause
+                        }
+                        Code::OutcomeUnknown => attempts.may_be_done(),
+                        _ => return Err(status.into()),
+                    },
+                },
+                Err(_) => attempts.may_be_done(),
+            };
+            place = self.move_on(shard, place, next, &mut attempts).await;
+        }
+        Err(attempts.over())
+    }
+
+    fn judge(
+        &self,
+        shard: u32,
+        place: usize,
+        outcome: pb::Outcome,
+        attempts: &mut Attempts,
+    ) -> Result<Result<pb::Outcome, Failure>, Next> {
+        match outcome.result {
+            Some(outcome::Result::Rejected(rejected)) => {
+                if rejected.code != Code::Unavailable.as_str() {
+                    self.inner.leaders.insert(shard, place);
+                    return Ok(Err(rejected.into()));
+                }
+                if rejected.unknown {
+                    return Err(attempts.may_be_done());
+                }
+                attempts.last = rejected.detail;
+                Err(self.next_for(rejected.leader))
+            }
+            Some(_) => {
+                self.inner.leaders.insert(shard, place);
+                Ok(Ok(outcome))
+            }
+            None => Ok(Err(Failure::new(
+                Code::Internal,
+                "the answer has no result",
+            ))),
+        }
+    }
+
+    fn next_for(&self, leader: u64) -> Next {
+        match self
+            .inner
+            .peers
+            .iter()
+            .position(|peer| peer.node.id == leader)
+        {
+            Some(place) => Next::Ask(place),
+            None => Next::Pause,
+        }
+    }
+
+    async fn move_on(
+        &self,
+        shard: u32,
+        place: usize,
+        next: Next,
+        attempts: &mut Attempts,
+    ) -> usize {
+        if let Next::Ask(leader) = next
+            && leader != place
+        {
+            self.inner.leaders.insert(shard, leader);
+            return leader;
+        }
+        attempts.pause().await;
+        (place + 1) % self.inner.peers.len()
+    }
+
+    fn leader(&self, shard: u32) -> usize {
+        self.inner.leaders.get(&shard).map_or_else(
+            || self.inner.turn.fetch_add(1, Ordering::Relaxed) % self.inner.peers.len(),
+            |place| *place,
+        )
+    }
+}
+
+/// The calls that go to one leader once, by name.
+macro_rules! leader_calls {
+    ($( $(#[$doc:meta])* $name:ident($request:ty, $shard:expr) -> $answer:ty,
+        $client:ident :: $service:ident; )*) => {
+        impl ShardClient {
+            $(
+                $(#[$doc])*
+                ///
+                /// # Errors
+                /// The answer's code; `outcome_unknown` or `unavailable` when the deadline passed.
+                pub async fn $name(
+                    &self,
+                    request: $request,
+                    deadline: Deadline,
+                ) -> Result<$answer, Failure> {
+                    let shard: fn(&$request) -> u32 = $shard;
+                    let attempt = attempt_for(&request, deadline);
+                    self.on_leader_within(shard(&request), deadline, attempt, async |channel, timeout| {
+                        pb::$client::$service::new(channel)
+                            .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
+                            .max_encoding_message_size(limits::MESSAGE_BYTES_MAX)
+                            .$name(timed(request.clone(), timeout))
+                            .await
+                    })
+                    .await
+                }
+            )*
+        }
+    };
+}
+
+leader_calls! {
+    /// Leases due payment jobs; waits for some as long as the request says.
+    lease_jobs(pb::LeaseJobsRequest, |request| request.shard) -> pb::LeaseJobsResponse,
+        job_service_client::JobServiceClient;
+    /// Reports a job's result.
+    settle_job(pb::SettleJobRequest, |request| request.shard) -> pb::SettleJobResponse,
+        job_service_client::JobServiceClient;
+    /// Makes an order's waiting job due.
+    wake_job(pb::WakeJobRequest, |request| {
+        onsale_proto::id::from_bytes(&request.order_id).map_or(0, onsale_proto::id::shard_of)
+    }) -> pb::WakeJobResponse, job_service_client::JobServiceClient;
+    /// Creates an event.
+    create_event(pb::CreateEventRequest, |_| 0) -> pb::CreateEventResponse,
+        control_service_client::ControlServiceClient;
+    /// Changes an event.
+    change_event(pb::ChangeEventRequest, |_| 0) -> pb::ChangeEventResponse,
+        control_service_client::ControlServiceClient;
+    /// Stores an API key's hash.
+    put_api_key(pb::PutApiKeyRequest, |_| 0) -> pb::PutApiKeyResponse,
+        control_service_client::ControlServiceClient;
+    /// Stores a ticket-signing public key.
+    put_signing_key(pb::PutSigningKeyRequest, |_| 0) -> pb::PutSigningKeyResponse,
+        control_service_client::ControlServiceClient;
+}
+
+impl ShardClient {
+    /// Proposes one internal, encoded command to the shard's leader; the answer is opaque too.
+    ///
+    /// # Errors
+    /// The answer's code; `outcome_unknown` or `unavailable` when the deadline passed.
+    pub async fn propose(
+        &self,
+        shard: u32,
+        cluster: &str,
+        payload: Bytes,
+        deadline: Deadline,
+    ) -> Result<Bytes, Failure> {
+        let request = pb::RaftRequest {
+            shard,
+            payload,
+            clock_ms: onsale_proto::time::now_ms(),
+            cluster: cluster.to_owned(),
+        };
+        let response = self
+            .on_leader(shard, deadline, async |channel, timeout| {
+                pb::raft_service_client::RaftServiceClient::new(channel)
+                    .propose(timed(request.clone(), timeout))
+                    .await
+            })
+            .await?;
+        Ok(response.payload)
+    }
+}
+
+/// Bounds and counts the attempts of one call.
+struct Attempts {
+    deadline: Deadline,
+    timeout: Duration,
+    pause: Duration,
+    made: u32,
+    may_be_done: bool,
+    last: String,
+}
+
+impl Attempts {
+    fn new(deadline: Deadline) -> Attempts {
+        Attempts {
+            deadline,
+            timeout: limits::ATTEMPT_TIMEOUT,
+            pause: limits::BACKOFF_FIRST,
+            made: 0,
+            may_be_done: false,
+            last: String::new(),
+        }
+    }
+
+    fn start(&mut self) -> Option<Duration> {
+        let timeout = self.deadline.min(self.timeout);
+        if timeout.is_zero() || self.made >= limits::ATTEMPTS_MAX {
+            return None;
+        }
+        self.made += 1;
+        Some(timeout)
+    }
+
+    fn may_be_done(&mut self) -> Next {
+        self.may_be_done = true;
+        Next::Pause
+    }
+
+    async fn pause(&mut self) {
+        let half = self.pause / 2;
+        let jitter = half.mul_f64(fraction());
+        tokio::time::sleep(self.deadline.min(half + jitter)).await;
+        self.pause = (self.pause * 2).min(limits::BACKOFF_MAX);
+    }
+
+    fn over(self) -> Failure {
+        if self.may_be_done {
+            let detail = "no answer in time; repeat the request with the same key";
+            return Failure::new(Code::OutcomeUnknown, detail);
+        }
+        let last = if self.last.is_empty() {
+            "no node answered"
+        } else {
+            &self.last
+        };
+        Failure::new(
+            Code::Unavailable,
+            format!("no leader took the request in time: {last}"),
+        )
+    }
+}
+
+impl Peer {
+    fn new(node: Node) -> Result<Peer, Failure> {
+        let calls = channel::connect(&node.grpc)?;
+        // A connection of its own: batches must not wait behind snapshots.
+        let stream = SubmitStream::new(channel::connect(&node.grpc)?);
+        Ok(Peer {
+            node,
+            channel: calls,
+            stream,
+        })
+    }
+}
+
+/// Calls that wait on purpose say how long in their request.
+trait Waits {
+    fn wait(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+impl Waits for pb::LeaseJobsRequest {
+    fn wait(&self) -> Duration {
+        Duration::from_millis(u64::from(self.wait_ms))
+    }
+}
+impl Waits for pb::SettleJobRequest {}
+impl Waits for pb::WakeJobRequest {}
+// Creating an event is three entries in two groups.
+impl Waits for pb::CreateEventRequest {
+    fn wait(&self) -> Duration {
+        limits::REQUEST_BUDGET
+    }
+}
+impl Waits for pb::ChangeEventRequest {
+    fn wait(&self) -> Duration {
+        limits::REQUEST_BUDGET
+    }
+}
+impl Waits for pb::PutApiKeyRequest {}
+impl Waits for pb::PutSigningKeyRequest {}
+
+fn attempt_for(request: &impl Waits, deadline: Deadline) -> Duration {
+    deadline.min(limits::ATTEMPT_TIMEOUT + request.wait())
+}
+
+fn allocator(channel: Channel) -> pb::allocator_service_client::AllocatorServiceClient<Channel> {
+    pb::allocator_service_client::AllocatorServiceClient::new(channel)
+}
+
+fn timed<T>(message: T, timeout: Duration) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(timeout);
+    request
+}
+
+/// Between 0 and 1; for jitter only.
+fn fraction() -> f64 {
+    getrandom::u32().map_or(0.5, |bits| f64::from(bits) / f64::from(u32::MAX))
+}

@@ -1,0 +1,157 @@
+//! Owns the long-lived stream of command batches to one node (design D7).
+//!
+//! What is ready goes out together, without a timer; answers come back by tag. Must never lose an
+//! answer silently: when the stream breaks, every unanswered command is told "unknown".
+
+use std::sync::Arc;
+
+use onsale_proto::allocator::{
+    Outcome, SubmitAnswer, SubmitItem, SubmitRequest,
+    allocator_service_client::AllocatorServiceClient,
+};
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Streaming, transport::Channel};
+
+use crate::limits;
+
+/// Why there is no outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoOutcome {
+    /// The command was not sent.
+    NotSent,
+    /// The command may have been applied.
+    Unknown,
+}
+
+/// A handle on the stream; the stream is opened by the first command and again after it broke.
+pub(crate) struct SubmitStream {
+    channel: Channel,
+    queue: Mutex<Option<mpsc::Sender<Waiting>>>,
+}
+
+struct Waiting {
+    item: SubmitItem,
+    answer: oneshot::Sender<Outcome>,
+}
+
+/// Unanswered commands; a tag is a place in here.
+#[derive(Default)]
+struct Unanswered {
+    places: Vec<Option<oneshot::Sender<Outcome>>>,
+    free: Vec<usize>,
+}
+
+impl SubmitStream {
+    pub(crate) fn new(channel: Channel) -> SubmitStream {
+        SubmitStream {
+            channel,
+            queue: Mutex::new(None),
+        }
+    }
+
+    /// Sends one command and waits for its outcome.
+    pub(crate) async fn submit(&self, item: SubmitItem) -> Result<Outcome, NoOutcome> {
+        let (answer, outcome) = oneshot::channel();
+        let queue = self.queue();
+        queue
+            .send(Waiting { item, answer })
+            .await
+            .map_err(|_| NoOutcome::NotSent)?;
+        outcome.await.map_err(|_| NoOutcome::Unknown)
+    }
+
+    fn queue(&self) -> mpsc::Sender<Waiting> {
+        let mut slot = self.queue.lock();
+        match slot.as_ref() {
+            Some(queue) if !queue.is_closed() => queue.clone(),
+            _ => {
+                let (sender, receiver) = mpsc::channel(limits::STREAM_QUEUE_MAX);
+                tokio::spawn(run(self.channel.clone(), receiver));
+                *slot = Some(sender.clone());
+                sender
+            }
+        }
+    }
+}
+
+/// Carries commands until the stream breaks; dropping the senders in `unanswered` and in the queue
+/// tells everyone who still waits.
+async fn run(channel: Channel, mut queue: mpsc::Receiver<Waiting>) {
+    let mut service =
+        AllocatorServiceClient::new(channel).max_decoding_message_size(limits::MESSAGE_BYTES_MAX);
+    let (requests, outbound) = mpsc::channel(limits::STREAM_MESSAGES_MAX);
+    let opening = service.submit(ReceiverStream::new(outbound));
+    let Ok(Ok(response)) = tokio::time::timeout(limits::ATTEMPT_TIMEOUT, opening).await else {
+        return;
+    };
+    let unanswered = Arc::new(Mutex::new(Unanswered::default()));
+    let reading = tokio::spawn(read(response.into_inner(), Arc::clone(&unanswered)));
+    let writing = write(&mut queue, &requests, &unanswered);
+    tokio::pin!(reading);
+    tokio::select! {
+        () = writing => reading.abort(),
+        _ = &mut reading => {}
+    }
+    queue.close();
+    unanswered.lock().places.clear();
+}
+
+async fn write(
+    queue: &mut mpsc::Receiver<Waiting>,
+    requests: &mpsc::Sender<SubmitRequest>,
+    unanswered: &Mutex<Unanswered>,
+) {
+    let mut ready = Vec::with_capacity(limits::STREAM_BATCH_MAX);
+    while queue.recv_many(&mut ready, limits::STREAM_BATCH_MAX).await > 0 {
+        let items = {
+            let mut unanswered = unanswered.lock();
+            ready
+                .drain(..)
+                .map(|waiting| unanswered.tag(waiting))
+                .collect()
+        };
+        if requests.send(SubmitRequest { items }).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn read(
+    mut answers: Streaming<onsale_proto::allocator::SubmitResponse>,
+    unanswered: Arc<Mutex<Unanswered>>,
+) {
+    while let Ok(Some(response)) = answers.message().await {
+        let mut unanswered = unanswered.lock();
+        for answer in response.answers {
+            unanswered.answer(answer);
+        }
+    }
+}
+
+impl Unanswered {
+    fn tag(&mut self, waiting: Waiting) -> SubmitItem {
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.places.push(None);
+            self.places.len() - 1
+        });
+        self.places[place] = Some(waiting.answer);
+        SubmitItem {
+            tag: place as u64,
+            ..waiting.item
+        }
+    }
+
+    fn answer(&mut self, answer: SubmitAnswer) {
+        let place = usize::try_from(answer.tag).unwrap_or(usize::MAX);
+        let Some(sender) = self.places.get_mut(place).and_then(Option::take) else {
+            return;
+        };
+        self.free.push(place);
+        if let Some(outcome) = answer.outcome {
+            // Nobody waits any more when the request's budget is used up.
+            let _ = sender.send(outcome);
+        }
+    }
+}
