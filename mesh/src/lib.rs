@@ -8,6 +8,7 @@ pub mod channel;
 mod deadline;
 mod failure;
 mod follower;
+mod leader_calls;
 pub mod limits;
 pub mod ops;
 pub mod server;

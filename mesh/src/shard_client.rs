@@ -11,7 +11,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use dashmap::DashMap;
 use onsale_proto::{
     Code,
@@ -345,91 +344,6 @@ impl ShardClient {
     }
 }
 
-/// The calls that go to one leader once, by name.
-macro_rules! leader_calls {
-    ($( $(#[$doc:meta])* $name:ident($request:ty, $shard:expr) -> $answer:ty,
-        $client:ident :: $service:ident; )*) => {
-        impl ShardClient {
-            $(
-                $(#[$doc])*
-                ///
-                /// # Errors
-                /// The answer's code; `outcome_unknown` or `unavailable` when the deadline passed.
-                pub async fn $name(
-                    &self,
-                    request: $request,
-                    deadline: Deadline,
-                ) -> Result<$answer, Failure> {
-                    let shard: fn(&$request) -> u32 = $shard;
-                    let attempt = attempt_for(&request, deadline);
-                    self.on_leader_within(shard(&request), deadline, attempt, async |channel, timeout| {
-                        pb::$client::$service::new(channel)
-                            .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
-                            .max_encoding_message_size(limits::MESSAGE_BYTES_MAX)
-                            .$name(timed(request.clone(), timeout))
-                            .await
-                    })
-                    .await
-                }
-            )*
-        }
-    };
-}
-
-leader_calls! {
-    /// Leases due payment jobs; waits for some as long as the request says.
-    lease_jobs(pb::LeaseJobsRequest, |request| request.shard) -> pb::LeaseJobsResponse,
-        job_service_client::JobServiceClient;
-    /// Reports a job's result.
-    settle_job(pb::SettleJobRequest, |request| request.shard) -> pb::SettleJobResponse,
-        job_service_client::JobServiceClient;
-    /// Makes an order's waiting job due.
-    wake_job(pb::WakeJobRequest, |request| {
-        onsale_proto::id::from_bytes(&request.order_id).map_or(0, onsale_proto::id::shard_of)
-    }) -> pb::WakeJobResponse, job_service_client::JobServiceClient;
-    /// Creates an event.
-    create_event(pb::CreateEventRequest, |_| 0) -> pb::CreateEventResponse,
-        control_service_client::ControlServiceClient;
-    /// Changes an event.
-    change_event(pb::ChangeEventRequest, |_| 0) -> pb::ChangeEventResponse,
-        control_service_client::ControlServiceClient;
-    /// Stores an API key's hash.
-    put_api_key(pb::PutApiKeyRequest, |_| 0) -> pb::PutApiKeyResponse,
-        control_service_client::ControlServiceClient;
-    /// Stores a ticket-signing public key.
-    put_signing_key(pb::PutSigningKeyRequest, |_| 0) -> pb::PutSigningKeyResponse,
-        control_service_client::ControlServiceClient;
-}
-
-impl ShardClient {
-    /// Proposes one internal, encoded command to the shard's leader; the answer is opaque too.
-    ///
-    /// # Errors
-    /// The answer's code; `outcome_unknown` or `unavailable` when the deadline passed.
-    pub async fn propose(
-        &self,
-        shard: u32,
-        cluster: &str,
-        payload: Bytes,
-        deadline: Deadline,
-    ) -> Result<Bytes, Failure> {
-        let request = pb::RaftRequest {
-            shard,
-            payload,
-            clock_ms: onsale_proto::time::now_ms(),
-            cluster: cluster.to_owned(),
-        };
-        let response = self
-            .on_leader(shard, deadline, async |channel, timeout| {
-                pb::raft_service_client::RaftServiceClient::new(channel)
-                    .propose(timed(request.clone(), timeout))
-                    .await
-            })
-            .await?;
-        Ok(response.payload)
-    }
-}
-
 /// Bounds and counts the attempts of one call.
 struct Attempts {
     deadline: Deadline,
@@ -503,43 +417,11 @@ impl Peer {
     }
 }
 
-/// Calls that wait on purpose say how long in their request.
-trait Waits {
-    fn wait(&self) -> Duration {
-        Duration::ZERO
-    }
-}
-
-impl Waits for pb::LeaseJobsRequest {
-    fn wait(&self) -> Duration {
-        Duration::from_millis(u64::from(self.wait_ms))
-    }
-}
-impl Waits for pb::SettleJobRequest {}
-impl Waits for pb::WakeJobRequest {}
-// Creating an event is three entries in two groups.
-impl Waits for pb::CreateEventRequest {
-    fn wait(&self) -> Duration {
-        limits::REQUEST_BUDGET
-    }
-}
-impl Waits for pb::ChangeEventRequest {
-    fn wait(&self) -> Duration {
-        limits::REQUEST_BUDGET
-    }
-}
-impl Waits for pb::PutApiKeyRequest {}
-impl Waits for pb::PutSigningKeyRequest {}
-
-fn attempt_for(request: &impl Waits, deadline: Deadline) -> Duration {
-    deadline.min(limits::ATTEMPT_TIMEOUT + request.wait())
-}
-
 fn allocator(channel: Channel) -> pb::allocator_service_client::AllocatorServiceClient<Channel> {
     pb::allocator_service_client::AllocatorServiceClient::new(channel)
 }
 
-fn timed<T>(message: T, timeout: Duration) -> Request<T> {
+pub(crate) fn timed<T>(message: T, timeout: Duration) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(timeout);
     request
