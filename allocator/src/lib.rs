@@ -1,1 +1,16 @@
-//! Placeholder.
+//! The seat allocator: Raft groups over the pure state machine of `onsale-state`, their log, their
+//! change feed and the gRPC services in front of them.
+//!
+//! A node holds one replica of every shard ([`shard`]); openraft is known to [`raft`] only, log
+//! files to `log` only. Must never serve HTTP, know a payment gateway, or answer "yes" to anything
+//! that is not in the log.
+
+pub mod config;
+pub mod error;
+pub mod limits;
+pub mod metrics;
+pub mod raft;
+pub mod rpc;
+pub mod service;
+pub mod shard;
+

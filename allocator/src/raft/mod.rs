@@ -1,0 +1,1 @@
+//! What openraft needs of us.
