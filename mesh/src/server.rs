@@ -2,7 +2,7 @@
 //!
 //! Must never serve public HTTP: that is the edge's part, with deadlines of its own.
 
-use onsale_proto::Code;
+use onsale_proto::{Code, FILE_DESCRIPTORS};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::{
@@ -35,6 +35,31 @@ pub async fn serve_grpc(
             .map_err(|error| Failure::new(Code::Unavailable, format!("gRPC server: {error}"))),
         () = drained(&shutdown) => Ok(()),
     }
+}
+
+/// What every gRPC server has besides its own services: health and reflection v1.
+///
+/// The whole server ("") is SERVING from the start; readiness is said on the ops listener.
+///
+/// # Errors
+/// `internal` when our own descriptors cannot be read.
+pub async fn health_and_reflection() -> Result<Routes, Failure> {
+    let (reporter, health) = tonic_health::server::health_reporter();
+    reporter.set_service_status("", tonic_health::ServingStatus::Serving).await;
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(FILE_DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .map_err(|error| Failure::new(Code::Internal, format!("gRPC reflection: {error}")))?;
+    Ok(Routes::new(health).add_service(reflection))
+}
+
+/// Both parts' services on one server. No service may stand in both.
+#[must_use]
+pub fn merge(one: Routes, other: Routes) -> Routes {
+    // Each has the same answer for unknown methods; a router takes only one.
+    let other = other.into_axum_router().reset_fallback();
+    Routes::from(one.into_axum_router().merge(other))
 }
 
 async fn drained(shutdown: &CancellationToken) {
