@@ -8,6 +8,7 @@
 pub mod config;
 pub mod error;
 pub mod limits;
+pub mod log;
 pub mod metrics;
 pub mod raft;
 pub mod rpc;
