@@ -4,6 +4,24 @@
 //! time. Must never carry a name, an address or a card in a part that the hash chain sees: contact
 //! data stands in [`Contact`], apart from the rest.
 
+mod begin_checkout;
+mod change_onsale;
+mod codec;
+mod extend_hold;
+mod hold;
+mod lease_jobs;
+mod open_onsale;
+mod prepare_event;
+mod publish_event;
+mod put_key;
+mod release_hold;
+mod sell_over_the_counter;
+mod settle_job;
+mod tick;
+mod wake_job;
+
+pub(crate) use open_onsale::{check_opening, decode_prices, encode_prices};
+
 use smallvec::SmallVec;
 
 use crate::ids::{
@@ -62,6 +80,19 @@ pub enum CommandKind {
     PutSigningKey(PutSigningKey),
     /// Nothing but the passing of time.
     Tick,
+}
+
+impl CommandKind {
+    /// Is it the control group that takes it?
+    pub fn is_for_control(&self) -> bool {
+        matches!(
+            self,
+            Self::PrepareEvent(_)
+                | Self::PublishEvent(_)
+                | Self::PutApiKey(_)
+                | Self::PutSigningKey(_)
+        )
+    }
 }
 
 /// The idempotency part of a buyer's or organizer's command (design D13).

@@ -1,0 +1,186 @@
+//! Owns the order of things inside a log entry: time, what time ends, the commands, the chain.
+
+use crate::{
+    audit,
+    change::Change,
+    command::{Batch, Command, CommandKind},
+    dedup::KeyOwner,
+    hold::HoldState,
+    order::FailureCode,
+    outcome::{Done, Outcome, Rejection},
+    shard::Shard,
+};
+
+/// Applies a log entry; see [`Shard::apply`].
+pub fn apply(
+    shard: &mut Shard,
+    log_index: u64,
+    batch: &Batch,
+    outcomes: &mut Vec<Outcome>,
+    changes: &mut Vec<Change>,
+) {
+    shard.apply(log_index, batch, outcomes, changes);
+}
+
+impl Outcome {
+    pub(crate) fn done(done: Done) -> Self {
+        Self {
+            replayed: false,
+            result: Ok(done),
+        }
+    }
+
+    pub(crate) fn replayed(done: Done) -> Self {
+        Self {
+            replayed: true,
+            result: Ok(done),
+        }
+    }
+
+    pub(crate) fn rejected(rejection: Rejection) -> Self {
+        Self {
+            replayed: false,
+            result: Err(rejection),
+        }
+    }
+}
+
+impl From<Result<Done, Rejection>> for Outcome {
+    fn from(result: Result<Done, Rejection>) -> Self {
+        Self {
+            replayed: false,
+            result,
+        }
+    }
+}
+
+impl Shard {
+    /// Applies a log entry. `outcomes` and `changes` are emptied first; then `outcomes` has one
+    /// for each command, in the batch's order.
+    ///
+    /// # Panics
+    ///
+    /// When `log_index` is not above the last one, or an invariant is broken: going on would
+    /// spread the damage.
+    pub fn apply(
+        &mut self,
+        log_index: u64,
+        batch: &Batch,
+        outcomes: &mut Vec<Outcome>,
+        changes: &mut Vec<Change>,
+    ) {
+        assert!(
+            log_index > self.last_index,
+            "entry {log_index} after {}",
+            self.last_index
+        );
+        outcomes.clear();
+        changes.clear();
+        let before = self.log_time_ms;
+        self.last_index = log_index;
+        self.log_time_ms = before.max(batch.log_time_ms);
+        self.job_due = self.log_time_ms > before && self.jobs.becomes_due(before, self.log_time_ms);
+        self.forget();
+        self.expire(changes);
+        for command in &batch.commands {
+            let outcome = self.apply_command(command, changes);
+            outcomes.push(outcome);
+        }
+        if std::mem::take(&mut self.job_due) {
+            changes.push(Change::JobDue);
+        }
+        let mut scratch = std::mem::take(&mut self.scratch);
+        self.chain = audit::next_link(self, batch, outcomes, changes, &mut scratch);
+        self.scratch = scratch;
+    }
+
+    fn apply_command(&mut self, command: &Command, changes: &mut Vec<Change>) -> Outcome {
+        if self.log_time_ms > command.not_after_ms {
+            return Outcome::rejected(Rejection::TooLate);
+        }
+        if !matches!(command.kind, CommandKind::Tick)
+            && self.is_control() != command.kind.is_for_control()
+        {
+            return Outcome::rejected(Rejection::WrongShard);
+        }
+        match &command.kind {
+            CommandKind::OpenOnsale(command) => self.open_onsale(command, changes),
+            CommandKind::ChangeOnsale(command) => self.change_onsale(command, changes),
+            CommandKind::Hold(command) => self.hold_seats(command, changes),
+            CommandKind::ReleaseHold(command) => self.release_hold(command, changes),
+            CommandKind::ExtendHold(command) => self.extend_hold(command, changes),
+            CommandKind::BeginCheckout(command) => self.begin_checkout(command, changes),
+            CommandKind::SellOverTheCounter(command) => {
+                self.sell_over_the_counter(command, changes)
+            }
+            CommandKind::LeaseJobs(command) => self.lease_jobs(command),
+            CommandKind::SettleJob(command) => self.settle_job(command, changes),
+            CommandKind::WakeJob(command) => self.wake_job(command),
+            CommandKind::PrepareEvent(command) => self.prepare_event(command),
+            CommandKind::PublishEvent(command) => self.publish_event(command, changes),
+            CommandKind::PutApiKey(command) => self.put_api_key(command, changes),
+            CommandKind::PutSigningKey(command) => self.put_signing_key(command, changes),
+            CommandKind::Tick => self.tick(),
+        }
+    }
+
+    /// Forgets keys whose time is over, and ended holds with theirs.
+    fn forget(&mut self) {
+        let now = self.log_time_ms;
+        while let Some(&(at, slot)) = self.holds.ended.front().filter(|&&(at, _)| at <= now) {
+            debug_assert!(at <= now);
+            self.holds.ended.pop_front();
+            if let Some(hold) = self.holds.remove(slot) {
+                self.dedup.remove(hold.key, KeyOwner::Hold(slot));
+            }
+        }
+        while let Some(&(_, slot)) = self.orders.keys.front().filter(|&&(at, _)| at <= now) {
+            self.orders.keys.pop_front();
+            let order = &mut self.orders.slab[slot];
+            order.key_lives = false;
+            self.dedup.remove(order.key, KeyOwner::Order(slot));
+        }
+        while let Some(&(_, slot)) = self.control.keys.front().filter(|&&(at, _)| at <= now) {
+            self.control.keys.pop_front();
+            if let Some(answer) = self.control.answers.remove(slot) {
+                self.dedup
+                    .remove(answer.idempotency.key, KeyOwner::Staff(slot));
+            }
+        }
+    }
+
+    /// Ends what is due: first payment fences, then holds, each by time and id, so that the order
+    /// is the same on a replica that started from a snapshot.
+    fn expire(&mut self, changes: &mut Vec<Change>) {
+        let now = self.log_time_ms;
+        if self.due.first().is_none_or(|&(time, _)| time > now) {
+            return;
+        }
+        let (mut events, mut fences, mut holds) = (Vec::new(), Vec::new(), Vec::new());
+        while let Some(&(time, event)) = self.due.first().filter(|&&(time, _)| time <= now) {
+            self.due.remove(&(time, event));
+            let clock = &mut self.events[event as usize].clock;
+            clock.next_at_ms = None;
+            clock.take_due(&self.holds.slab, event, now, &mut holds);
+            let ended = clock.fences.iter().take_while(|&&(time, _, _)| time <= now);
+            fences.extend(ended.copied());
+            events.push(event);
+        }
+        fences.sort_unstable();
+        for (_, _, order) in fences {
+            self.fail_undecided(order, FailureCode::PaymentTimeout, "", changes);
+            self.void_after_timeout(order);
+        }
+        holds.sort_unstable_by_key(|&slot| {
+            let hold = &self.holds.slab[slot];
+            (hold.expires_at_ms, hold.id)
+        });
+        holds.dedup();
+        for hold in holds {
+            self.end_hold(hold, HoldState::Expired, changes);
+        }
+        for event in events {
+            self.reschedule(event);
+        }
+    }
+}

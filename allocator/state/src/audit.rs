@@ -1,0 +1,257 @@
+//! Owns the hash chain over entries, outcomes and changes: replicas that decide differently have
+//! different chains at once.
+//!
+//! Must never see contact data, nor a slot.
+
+use sha2::{Digest, Sha256};
+
+use crate::{
+    change::Change,
+    codec::{put_bytes, put_delta, put_opt_str, put_opt_varint, put_u128, put_varint},
+    command::{Batch, CommandKind},
+    ids::HoldId,
+    outcome::{Done, Held, LeasedJob, Outcome, Place, Rejection},
+    shard::Shard,
+};
+
+/// SHA-256(chain ‖ index ‖ log time ‖ commands without contacts ‖ outcomes ‖ changes).
+pub(crate) fn next_link(
+    shard: &Shard,
+    batch: &Batch,
+    outcomes: &[Outcome],
+    changes: &[Change],
+    bytes: &mut Vec<u8>,
+) -> [u8; 32] {
+    let now = shard.log_time_ms;
+    bytes.clear();
+    bytes.extend_from_slice(&shard.chain);
+    put_varint(bytes, shard.last_index);
+    put_varint(bytes, now);
+    batch.encode_for_chain(bytes);
+    for (outcome, command) in outcomes.iter().zip(&batch.commands) {
+        let asked = match &command.kind {
+            CommandKind::Hold(command) => Some(command.hold),
+            _ => None,
+        };
+        put_outcome(bytes, outcome, asked, now);
+    }
+    put_varint(bytes, changes.len() as u64);
+    for change in changes {
+        put_change(bytes, change, now);
+    }
+    Sha256::digest(&*bytes).into()
+}
+
+fn put_outcome(out: &mut Vec<u8>, outcome: &Outcome, asked: Option<HoldId>, now: u64) {
+    out.push(outcome.replayed.into());
+    match &outcome.result {
+        Ok(done) => put_done(out, done, asked, now),
+        Err(rejection) => put_rejection(out, rejection, now),
+    }
+}
+
+/// A granted hold has the id that its command brought; only a replay may have another.
+fn put_held(out: &mut Vec<u8>, held: &Held, asked: Option<HoldId>, now: u64) {
+    if asked == Some(held.hold) {
+        out.push(0);
+    } else {
+        out.push(1);
+        put_u128(out, held.hold.0);
+    }
+    put_delta(out, held.held_at_ms, now);
+    put_delta(out, held.expires_at_ms, now);
+    put_places(out, &held.places);
+}
+
+fn put_places(out: &mut Vec<u8>, places: &[Place]) {
+    put_varint(out, places.len() as u64);
+    for place in places {
+        put_varint(out, place.seat.map_or(0, |seat| u64::from(seat) + 1));
+        put_varint(out, place.section.into());
+        put_varint(out, place.category.into());
+        put_varint(out, place.price_minor);
+    }
+}
+
+fn put_done(out: &mut Vec<u8>, done: &Done, asked: Option<HoldId>, now: u64) {
+    match done {
+        Done::Ok => out.push(0),
+        Done::Held(held) => {
+            out.push(1);
+            put_held(out, held, asked, now);
+        }
+        Done::Extended {
+            hold,
+            expires_at_ms,
+            extensions,
+        } => {
+            out.push(2);
+            put_u128(out, hold.0);
+            put_delta(out, *expires_at_ms, now);
+            put_varint(out, (*extensions).into());
+        }
+        Done::CheckoutBegun { order } => {
+            out.push(3);
+            put_u128(out, order.0);
+        }
+        Done::Sold { order } => {
+            out.push(4);
+            put_u128(out, order.0);
+        }
+        Done::Leased(jobs) => {
+            out.push(5);
+            put_varint(out, jobs.len() as u64);
+            jobs.iter().for_each(|job| put_leased(out, job));
+        }
+        Done::Settled { order, status } => {
+            out.push(6);
+            put_u128(out, order.0);
+            out.push(*status as u8);
+        }
+        Done::Prepared {
+            event,
+            shard,
+            revision,
+        } => {
+            out.push(7);
+            put_varint(out, (*event).into());
+            put_varint(out, (*shard).into());
+            put_varint(out, *revision);
+        }
+    }
+}
+
+fn put_leased(out: &mut Vec<u8>, job: &LeasedJob) {
+    put_varint(out, job.job.0);
+    out.push(job.kind as u8);
+    put_u128(out, job.order.0);
+    put_varint(out, job.event.into());
+    put_varint(out, job.amount_minor);
+    out.extend_from_slice(&job.currency);
+    put_bytes(out, job.payment_method.as_bytes());
+    put_opt_str(out, job.payment_intent.as_deref());
+    put_varint(out, job.attempts.into());
+    put_varint(out, job.first_leased_at_ms);
+    put_places(out, &job.places);
+}
+
+fn put_rejection(out: &mut Vec<u8>, rejection: &Rejection, now: u64) {
+    match rejection {
+        Rejection::TooLate => out.push(128),
+        Rejection::IdempotencyKeyReused => out.push(129),
+        Rejection::Overloaded { bound } => {
+            out.push(130);
+            put_bytes(out, bound.as_bytes());
+        }
+        Rejection::NotFound { what } => {
+            out.push(131);
+            put_bytes(out, what.as_bytes());
+        }
+        Rejection::Invalid { field, reason } => {
+            out.push(132);
+            put_bytes(out, field.as_bytes());
+            put_bytes(out, reason.as_bytes());
+        }
+        Rejection::NotOnSale { onsale_at_ms } => {
+            out.push(133);
+            put_delta(out, *onsale_at_ms, now);
+        }
+        Rejection::HoldExpired => out.push(134),
+        Rejection::HoldInCheckout => out.push(135),
+        Rejection::ExtensionLimitReached => out.push(136),
+        Rejection::BuyerLimitReached { seats_max } => {
+            out.push(137);
+            put_varint(out, (*seats_max).into());
+        }
+        Rejection::SeatUnavailable { seats } => {
+            out.push(138);
+            put_seats(out, seats);
+        }
+        Rejection::SoldOut {
+            held_may_return_at_ms,
+        } => {
+            out.push(139);
+            put_opt_varint(out, *held_may_return_at_ms);
+        }
+        Rejection::NotEnoughTogether {
+            held_may_return_at_ms,
+        } => {
+            out.push(140);
+            put_opt_varint(out, *held_may_return_at_ms);
+        }
+        Rejection::StaleLease => out.push(141),
+        Rejection::StaleRevision { in_force } => {
+            out.push(142);
+            put_varint(out, *in_force);
+        }
+        Rejection::WrongShard => out.push(143),
+    }
+}
+
+fn put_seats(out: &mut Vec<u8>, seats: &[u32]) {
+    put_varint(out, seats.len() as u64);
+    for &seat in seats {
+        put_varint(out, seat.into());
+    }
+}
+
+fn put_change(out: &mut Vec<u8>, change: &Change, now: u64) {
+    match change {
+        Change::Seats {
+            event,
+            state,
+            seats,
+            key_tag,
+            until_ms,
+        } => {
+            out.push(*state as u8);
+            put_varint(out, (*event).into());
+            put_seats(out, seats);
+            out.extend_from_slice(&key_tag.to_le_bytes());
+            put_delta(out, *until_ms, now);
+        }
+        Change::GeneralAdmission {
+            event,
+            section,
+            held,
+            sold,
+            killed,
+        } => {
+            out.push(4);
+            put_varint(out, (*event).into());
+            put_varint(out, (*section).into());
+            put_varint(out, (*held).into());
+            put_varint(out, (*sold).into());
+            put_varint(out, (*killed).into());
+        }
+        Change::Event { event, revision } => {
+            out.push(5);
+            put_varint(out, (*event).into());
+            put_varint(out, *revision);
+        }
+        Change::Order {
+            order,
+            event,
+            status,
+        } => {
+            out.push(6);
+            put_u128(out, order.0);
+            put_varint(out, (*event).into());
+            out.push(*status as u8);
+        }
+        Change::JobDue => out.push(7),
+        Change::Published { event_id, revision } => {
+            out.push(8);
+            put_bytes(out, event_id.as_bytes());
+            put_varint(out, *revision);
+        }
+        Change::ApiKey { key_hash } => {
+            out.push(9);
+            out.extend_from_slice(key_hash);
+        }
+        Change::SigningKey { key_id } => {
+            out.push(10);
+            put_varint(out, (*key_id).into());
+        }
+    }
+}

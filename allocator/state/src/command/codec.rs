@@ -1,0 +1,133 @@
+//! Owns how a batch is written down: version, log time, the commands without contact data, and
+//! after them the contacts, a part of its own that the hash chain does not see.
+
+use super::{
+    Batch, BeginCheckout, ChangeOnsale, Command, CommandKind, Contact, ExtendHold, Hold, LeaseJobs,
+    OpenOnsale, PrepareEvent, PublishEvent, PutApiKey, PutSigningKey, ReleaseHold,
+    SellOverTheCounter, SettleJob, WakeJob,
+};
+use crate::{
+    codec::{Reader, put_delta, put_varint},
+    error::DecodeError,
+    limits::{BATCH_COMMANDS_MAX, BATCH_DECODE_BYTES_MAX},
+};
+
+const VERSION: u8 = 1;
+
+impl CommandKind {
+    fn encode(&self, out: &mut Vec<u8>) {
+        macro_rules! write {
+            ($($tag:literal $kind:ident)*) => {
+                match self {
+                    $(Self::$kind(command) => {
+                        out.push($tag);
+                        command.encode(out);
+                    })*
+                    Self::Tick => out.push(0),
+                }
+            };
+        }
+        write!(1 OpenOnsale 2 ChangeOnsale 3 Hold 4 ReleaseHold 5 ExtendHold 6 BeginCheckout
+            7 SellOverTheCounter 8 LeaseJobs 9 SettleJob 10 WakeJob 11 PrepareEvent
+            12 PublishEvent 13 PutApiKey 14 PutSigningKey);
+    }
+
+    fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(match r.u8()? {
+            0 => Self::Tick,
+            1 => Self::OpenOnsale(Box::new(OpenOnsale::decode(r)?)),
+            2 => Self::ChangeOnsale(Box::new(ChangeOnsale::decode(r)?)),
+            3 => Self::Hold(Hold::decode(r)?),
+            4 => Self::ReleaseHold(ReleaseHold::decode(r)?),
+            5 => Self::ExtendHold(ExtendHold::decode(r)?),
+            6 => Self::BeginCheckout(Box::new(BeginCheckout::decode(r)?)),
+            7 => Self::SellOverTheCounter(SellOverTheCounter::decode(r)?),
+            8 => Self::LeaseJobs(LeaseJobs::decode(r)?),
+            9 => Self::SettleJob(Box::new(SettleJob::decode(r)?)),
+            10 => Self::WakeJob(WakeJob::decode(r)?),
+            11 => Self::PrepareEvent(Box::new(PrepareEvent::decode(r)?)),
+            12 => Self::PublishEvent(PublishEvent::decode(r)?),
+            13 => Self::PutApiKey(PutApiKey::decode(r)?),
+            14 => Self::PutSigningKey(PutSigningKey::decode(r)?),
+            _ => {
+                return Err(DecodeError::Invalid {
+                    what: "a command's kind",
+                });
+            }
+        })
+    }
+}
+
+impl Command {
+    /// The bytes this command adds to a batch, its contact part included; for batchers that keep
+    /// below [`crate::limits::BATCH_BYTES_MAX`].
+    pub fn encoded_len(&self) -> usize {
+        let mut out = Vec::with_capacity(256);
+        put_delta(&mut out, self.not_after_ms, 0);
+        self.kind.encode(&mut out);
+        if let CommandKind::BeginCheckout(command) = &self.kind {
+            command.contact.encode(&mut out);
+        }
+        out.len()
+    }
+}
+
+impl Batch {
+    /// Adds the batch's bytes to `out`. `decode` reads them back as long as there are at most
+    /// [`BATCH_COMMANDS_MAX`] commands of [`crate::limits::COMMAND_BYTES_MAX`] bytes in all.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        self.encode_for_chain(out);
+        for command in &self.commands {
+            if let CommandKind::BeginCheckout(command) = &command.kind {
+                command.contact.encode(out);
+            }
+        }
+    }
+
+    /// All but the contacts.
+    pub(crate) fn encode_for_chain(&self, out: &mut Vec<u8>) {
+        out.push(VERSION);
+        put_varint(out, self.log_time_ms);
+        put_varint(out, self.commands.len() as u64);
+        for command in &self.commands {
+            put_delta(out, command.not_after_ms, self.log_time_ms);
+            command.kind.encode(out);
+        }
+    }
+
+    /// Reads a batch. Never panics, and allocates no more than a small multiple of `bytes`.
+    ///
+    /// # Errors
+    ///
+    /// When the bytes are not exactly one batch of this version, or above a bound.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        if bytes.len() > BATCH_DECODE_BYTES_MAX {
+            return Err(DecodeError::TooLarge { what: "the batch" });
+        }
+        let r = &mut Reader::new(bytes);
+        match r.u8()? {
+            VERSION => {}
+            version => return Err(DecodeError::Version(version)),
+        }
+        let log_time_ms = r.varint()?;
+        let count = r.count(BATCH_COMMANDS_MAX, 2, "commands")?;
+        let mut commands = Vec::with_capacity(count);
+        for _ in 0..count {
+            let not_after_ms = r.delta(log_time_ms)?;
+            commands.push(Command {
+                not_after_ms,
+                kind: CommandKind::decode(r)?,
+            });
+        }
+        for command in &mut commands {
+            if let CommandKind::BeginCheckout(command) = &mut command.kind {
+                command.contact = Contact::decode(r)?;
+            }
+        }
+        r.finish()?;
+        Ok(Self {
+            log_time_ms,
+            commands,
+        })
+    }
+}

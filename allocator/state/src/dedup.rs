@@ -1,0 +1,119 @@
+//! Owns the index from idempotency keys to the records that hold their answers.
+//!
+//! A hold's and an order's record is its own dedup entry; only the control group's answers need
+//! records of their own. Must never store a refusal.
+
+use hashbrown::HashTable;
+
+use crate::{
+    command::Idempotency,
+    hold::Holds,
+    ids::{EventNo, KeyHash, LogTimeMs, ShardNo},
+    limits::SLOTS_MAX,
+    order::Orders,
+    slab::{Slab, hash_of},
+};
+
+/// Whose record a key leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum KeyOwner {
+    Hold(u32),
+    Order(u32),
+    Staff(u32),
+}
+
+/// The same in four bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct KeyRef(u32);
+
+impl From<KeyOwner> for KeyRef {
+    fn from(owner: KeyOwner) -> Self {
+        let (table, slot) = match owner {
+            KeyOwner::Hold(slot) => (0, slot),
+            KeyOwner::Order(slot) => (1, slot),
+            KeyOwner::Staff(slot) => (2, slot),
+        };
+        assert!(
+            slot < SLOTS_MAX,
+            "a table has more slots than its limit allows"
+        );
+        Self(table << 30 | slot)
+    }
+}
+
+impl KeyRef {
+    fn owner(self) -> KeyOwner {
+        let slot = self.0 & (SLOTS_MAX - 1);
+        match self.0 >> 30 {
+            0 => KeyOwner::Hold(slot),
+            1 => KeyOwner::Order(slot),
+            _ => KeyOwner::Staff(slot),
+        }
+    }
+}
+
+/// What an organizer's command was answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct StaffAnswer {
+    pub(crate) idempotency: Idempotency,
+    pub(crate) forget_at_ms: LogTimeMs,
+    pub(crate) event: EventNo,
+    pub(crate) shard: ShardNo,
+    pub(crate) revision: u64,
+}
+
+/// The tables in which keys live.
+#[derive(Clone, Copy)]
+pub(crate) struct KeyTables<'a> {
+    pub(crate) holds: &'a Holds,
+    pub(crate) orders: &'a Orders,
+    pub(crate) staff: &'a Slab<StaffAnswer>,
+}
+
+impl KeyTables<'_> {
+    fn key(&self, owner: KeyOwner) -> KeyHash {
+        match owner {
+            KeyOwner::Hold(slot) => self.holds.slab[slot].key,
+            KeyOwner::Order(slot) => self.orders.slab[slot].key,
+            KeyOwner::Staff(slot) => self.staff[slot].idempotency.key,
+        }
+    }
+}
+
+/// All keys that are remembered.
+#[derive(Debug)]
+pub(crate) struct Dedup {
+    table: HashTable<KeyRef>,
+}
+
+impl Dedup {
+    pub(crate) fn new() -> Self {
+        Self {
+            table: HashTable::new(),
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    pub(crate) fn find(&self, key: KeyHash, tables: KeyTables<'_>) -> Option<KeyOwner> {
+        self.table
+            .find(hash_of(key), |entry| tables.key(entry.owner()) == key)
+            .map(|entry| entry.owner())
+    }
+
+    pub(crate) fn insert(&mut self, key: KeyHash, owner: KeyOwner, tables: KeyTables<'_>) {
+        self.table
+            .insert_unique(hash_of(key), owner.into(), |entry| {
+                hash_of(tables.key(entry.owner()))
+            });
+    }
+
+    pub(crate) fn remove(&mut self, key: KeyHash, owner: KeyOwner) {
+        let entry = KeyRef::from(owner);
+        if let Ok(found) = self.table.find_entry(hash_of(key), |other| *other == entry) {
+            found.remove();
+        }
+    }
+}

@@ -1,0 +1,392 @@
+//! Owns the numbered invariants of design §5 that one shard can check by itself, as predicates over
+//! the whole state: used by property tests, simulation, `verify` and a production counter alike.
+//!
+//! Must never trust a counter or an index: everything is counted again from the records.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    dedup::KeyOwner,
+    event::{EventState, PlaceKind, PlaceRef, SectionStock},
+    hold::{Hold, HoldState},
+    ids::{BuyerHash, KeyHash},
+    limits::SETTLED_REPORTS_MAX,
+    order::{Order, OrderStatus},
+    seat_word::{SeatState, SeatWord},
+    shard::Shard,
+    slab::NONE,
+};
+
+/// A broken invariant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Its number, e.g. `INV-1`.
+    pub id: &'static str,
+    /// What is wrong, without personal data.
+    pub detail: String,
+}
+
+#[derive(Default)]
+struct Found(Vec<Violation>);
+
+impl Found {
+    fn expect(&mut self, id: &'static str, holds: bool, detail: impl FnOnce() -> String) {
+        if !holds {
+            self.0.push(Violation {
+                id,
+                detail: detail(),
+            });
+        }
+    }
+}
+
+/// An event's places and buyers, counted from holds and orders.
+struct Recount {
+    words: Vec<SeatWord>,
+    areas: Vec<[u32; 2]>,
+    buyers: BTreeMap<BuyerHash, u32>,
+    emails: BTreeMap<BuyerHash, u32>,
+    cards: BTreeMap<BuyerHash, u32>,
+    live: usize,
+    fences: usize,
+}
+
+impl Recount {
+    fn new(event: &EventState) -> Self {
+        Self {
+            words: vec![SeatWord::AVAILABLE; event.words.len()],
+            areas: vec![[0; 2]; event.stock.len()],
+            buyers: BTreeMap::new(),
+            emails: BTreeMap::new(),
+            cards: BTreeMap::new(),
+            live: 0,
+            fences: 0,
+        }
+    }
+
+    fn own(&mut self, places: &[PlaceRef], state: SeatState, slot: u32, found: &mut Found) {
+        for place in places {
+            match place.kind() {
+                PlaceKind::Seat(seat) => {
+                    let word = &mut self.words[seat as usize];
+                    found.expect("INV-1", *word == SeatWord::AVAILABLE, || {
+                        format!("seat {seat} has more than one owner")
+                    });
+                    *word = SeatWord::owned(state, slot);
+                }
+                PlaceKind::Area(section) => {
+                    let at = usize::from(state == SeatState::Sold);
+                    self.areas[usize::from(section)][at] += 1;
+                }
+            }
+        }
+    }
+}
+
+fn count(counts: &mut BTreeMap<BuyerHash, u32>, buyer: BuyerHash, seats: usize) {
+    if buyer != 0 {
+        *counts.entry(buyer).or_default() += seats as u32;
+    }
+}
+
+impl Shard {
+    /// All broken invariants; empty when all is well. Visits the whole state.
+    pub fn check_invariants(&self) -> Vec<Violation> {
+        let mut found = Found::default();
+        let mut events: Vec<Recount> = self.events.iter().map(Recount::new).collect();
+        for (slot, hold) in self.holds.slab.iter() {
+            self.check_hold(slot, hold, &mut events[hold.event as usize], &mut found);
+        }
+        for (slot, order) in self.orders.slab.iter() {
+            self.check_order(slot, order, &mut events[order.event as usize], &mut found);
+        }
+        for (event, recount) in self.events.iter().zip(&events) {
+            check_seats(event, recount, &mut found);
+            check_sections(event, recount, &mut found);
+            check_buyers(event, recount, &mut found);
+        }
+        self.check_keys(&mut found);
+        self.check_bounds(&mut found);
+        found.0
+    }
+
+    fn check_hold(&self, slot: u32, hold: &Hold, event: &mut Recount, found: &mut Found) {
+        let now = self.log_time_ms;
+        let id = hold.id;
+        if hold.state.has_seats() {
+            event.own(&hold.places, SeatState::Held, slot, found);
+            count(&mut event.buyers, hold.buyer, hold.places.len());
+        }
+        event.live += usize::from(hold.state == HoldState::Live);
+        found.expect(
+            "INV-3",
+            hold.state != HoldState::Live || hold.expires_at_ms > now,
+            || format!("{id:?} is live after its expiry"),
+        );
+        let order = (hold.order != NONE)
+            .then(|| self.orders.slab.get(hold.order))
+            .flatten();
+        let fits = match hold.state {
+            HoldState::InCheckout => order.is_some_and(|order| order.status.is_undecided()),
+            HoldState::Sold => order.is_some_and(|order| order.status.has_seats()),
+            HoldState::Live | HoldState::Released | HoldState::Expired => order.is_none(),
+        };
+        let fits = fits && order.is_none_or(|order| order.hold == id);
+        found.expect("INV-3", fits, || {
+            format!("{id:?} is {:?} without its order", hold.state)
+        });
+        let over = match hold.state {
+            HoldState::Live | HoldState::InCheckout => false,
+            HoldState::Sold => order.is_some_and(|o| o.status == OrderStatus::Confirmed),
+            HoldState::Released | HoldState::Expired => true,
+        };
+        found.expect("INV-5", over == (hold.ended_at_ms != 0) || now == 0, || {
+            format!(
+                "{id:?} is {:?} and ended at {}",
+                hold.state, hold.ended_at_ms
+            )
+        });
+        found.expect(
+            "INV-9",
+            hold.held_at_ms <= now && hold.ended_at_ms <= now,
+            || format!("{id:?} was held or ended in the future"),
+        );
+    }
+
+    fn check_order(&self, slot: u32, order: &Order, event: &mut Recount, found: &mut Found) {
+        let (id, seats) = (order.id, order.places.len());
+        if order.status.has_seats() {
+            event.own(&order.places, SeatState::Sold, slot, found);
+            count(&mut event.buyers, order.buyer, seats);
+        }
+        if order.status != OrderStatus::Failed {
+            count(&mut event.emails, order.email, seats);
+            count(&mut event.cards, order.card, seats);
+        }
+        let hold = self
+            .holds
+            .slot(order.hold)
+            .map(|hold| &self.holds.slab[hold]);
+        let its_own = hold.is_some_and(|hold| hold.order == slot && hold.places == order.places);
+        let held = match order.status {
+            OrderStatus::Processing | OrderStatus::ActionRequired => {
+                event.fences += 1;
+                let key = (order.fence_until_ms, id, slot);
+                let fenced = self.events[order.event as usize]
+                    .clock
+                    .fences
+                    .contains(&key);
+                fenced && order.fence_until_ms > self.log_time_ms && its_own
+            }
+            OrderStatus::Sold => its_own,
+            OrderStatus::Confirmed | OrderStatus::Failed => true,
+        };
+        found.expect("INV-3", held, || {
+            format!("{id:?} is {:?} without its hold", order.status)
+        });
+        let tickets = if order.status == OrderStatus::Confirmed {
+            seats
+        } else {
+            0
+        };
+        found.expect(
+            "INV-4",
+            order.signatures.len() == tickets && seats > 0,
+            || {
+                format!(
+                    "{id:?} has {seats} seats and {} tickets",
+                    order.signatures.len()
+                )
+            },
+        );
+        let job = order.job.and_then(|job| self.jobs.get(job));
+        let worked_on = match order.status {
+            OrderStatus::Failed => true,
+            OrderStatus::Confirmed => order.job.is_none(),
+            _ => job.is_some_and(|job| job.order == slot),
+        };
+        found.expect("INV-4", worked_on, || {
+            format!("{id:?} waits for a job that is not there")
+        });
+        found.expect("INV-9", order.created_at_ms <= self.log_time_ms, || {
+            format!("{id:?} was made in the future")
+        });
+    }
+
+    fn check_keys(&self, found: &mut Found) {
+        let mut keys: BTreeMap<KeyHash, u32> = BTreeMap::new();
+        let mut check = |key: KeyHash, owner: KeyOwner| {
+            *keys.entry(key).or_default() += 1;
+            found.expect("INV-5", self.find_key(key) == Some(owner), || {
+                format!("the key of {owner:?} leads elsewhere")
+            });
+        };
+        for (slot, hold) in self.holds.slab.iter() {
+            check(hold.key, KeyOwner::Hold(slot));
+        }
+        for (slot, order) in self.orders.slab.iter().filter(|(_, order)| order.key_lives) {
+            check(order.key, KeyOwner::Order(slot));
+        }
+        for (slot, answer) in self.control.answers.iter() {
+            check(answer.idempotency.key, KeyOwner::Staff(slot));
+        }
+        found.expect("INV-5", keys.values().all(|&owners| owners == 1), || {
+            "a key has more than one outcome".to_owned()
+        });
+        found.expect("INV-5", keys.len() == self.dedup.len(), || {
+            format!(
+                "{} keys have outcomes, {} are remembered",
+                keys.len(),
+                self.dedup.len()
+            )
+        });
+    }
+
+    fn check_bounds(&self, found: &mut Found) {
+        let limits = &self.limits;
+        let alive = self
+            .holds
+            .slab
+            .iter()
+            .filter(|(_, hold)| hold.state.has_seats())
+            .count();
+        found.expect("INV-11", alive == self.holds.alive, || {
+            "holds are miscounted".to_owned()
+        });
+        let ended = self
+            .holds
+            .slab
+            .iter()
+            .filter(|(_, hold)| hold.ended_at_ms != 0)
+            .count();
+        found.expect("INV-11", ended == self.holds.ended.len(), || {
+            format!(
+                "{ended} holds ended, {} will be forgotten",
+                self.holds.ended.len()
+            )
+        });
+        let bounds = [
+            (
+                "dedup_entries_max",
+                self.dedup.len(),
+                limits.dedup_entries_max,
+            ),
+            (
+                "events_max",
+                self.events.len().max(self.control.documents.len()),
+                limits.events_max,
+            ),
+            ("holds_max", alive, limits.holds_max),
+            ("orders_max", self.orders.slab.len(), limits.orders_max),
+            ("jobs", self.jobs.len(), limits.orders_max),
+            (
+                "settled_reports_max",
+                self.jobs.settled.len(),
+                SETTLED_REPORTS_MAX as u32,
+            ),
+        ];
+        for (name, is, max) in bounds {
+            found.expect("INV-11", is <= max as usize, || {
+                format!("{name}: {is} > {max}")
+            });
+        }
+    }
+}
+
+fn check_seats(event: &EventState, recount: &Recount, found: &mut Found) {
+    let view = event.view();
+    for (seat, &expected) in recount.words.iter().enumerate() {
+        let word = view.word(seat as u32).unwrap_or(SeatWord::AVAILABLE);
+        found.expect("INV-1", word == expected, || {
+            let (is, should) = (word.state(), expected.state());
+            format!(
+                "event {} seat {seat} is {is:?}, its owners say {should:?}",
+                event.event
+            )
+        });
+        let free = event.is_free(seat as u32) == Some(true);
+        found.expect("INV-1", free == (expected == SeatWord::AVAILABLE), || {
+            format!("event {} seat {seat} is free: {free}", event.event)
+        });
+    }
+}
+
+fn check_sections(event: &EventState, recount: &Recount, found: &mut Found) {
+    let map = &event.seat_map;
+    for (no, (section, stock)) in map.sections().iter().zip(&event.stock).enumerate() {
+        let mut expected = SectionStock {
+            run_max: stock.run_max,
+            ..SectionStock::default()
+        };
+        for seat in section.seats.clone() {
+            match recount.words[seat as usize].state() {
+                SeatState::Available => {
+                    expected.available[usize::from(map.is_accessible(seat))] += 1;
+                }
+                SeatState::Held => expected.held += 1,
+                SeatState::Sold => expected.sold += 1,
+                SeatState::Killed => expected.killed += 1,
+            }
+        }
+        if let Some(capacity) = section.area_capacity {
+            let [held, sold] = recount.areas[no];
+            (expected.held, expected.sold) = (held, sold);
+            expected.available[0] = capacity.saturating_sub(held + sold);
+            let word = event.view().area(no as u16);
+            let shown = word.map(|word| [word.held(), word.sold(), word.killed()]);
+            found.expect("INV-2", shown == Some([held, sold, 0]), || {
+                format!("event {} section {no} shows {shown:?}", event.event)
+            });
+        }
+        found.expect("INV-2", *stock == expected, || {
+            format!(
+                "event {} section {no} counts {stock:?}, is {expected:?}",
+                event.event
+            )
+        });
+        let sum = stock.available[0] + stock.available[1] + stock.held + stock.sold + stock.killed;
+        found.expect("INV-2", sum == section.capacity(), || {
+            format!(
+                "event {} section {no} has {sum} of {}",
+                event.event,
+                section.capacity()
+            )
+        });
+    }
+}
+
+fn check_buyers(event: &EventState, recount: &Recount, found: &mut Found) {
+    let lists = [
+        ("session", &event.buyers, &recount.buyers),
+        ("e-mail", &event.emails, &recount.emails),
+        ("card", &event.cards, &recount.cards),
+    ];
+    for (name, counted, expected) in lists {
+        let same = counted.len() == expected.len()
+            && expected
+                .iter()
+                .all(|(buyer, seats)| counted.get(buyer) == Some(seats));
+        found.expect("INV-10", same, || {
+            format!("event {} miscounts seats by {name}", event.event)
+        });
+        let most = expected.values().max().copied().unwrap_or(0);
+        let ceiling = event.buyer_ceiling;
+        found.expect("INV-10", ceiling == 0 || most <= u32::from(ceiling), || {
+            format!(
+                "event {} lets one {name} have {most} seats of {ceiling}",
+                event.event
+            )
+        });
+    }
+    let (live, fences) = (event.clock.live, event.clock.fences.len());
+    found.expect(
+        "INV-11",
+        (live, fences) == (recount.live, recount.fences),
+        || {
+            format!(
+                "event {} waits for {live} holds and {fences} fences",
+                event.event
+            )
+        },
+    );
+}

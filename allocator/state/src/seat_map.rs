@@ -1,0 +1,304 @@
+//! Owns what never changes about an event's places: sections, rows, numbers, names, and where a
+//! row's bits stand in the bitmaps.
+//!
+//! Must never know what is held or sold.
+
+use hashbrown::HashMap;
+
+use crate::{
+    command::{RowSpec, SectionKind, SectionSpec},
+    ids::{CategoryNo, SeatNo, SectionNo},
+    limits::{EVENT_CATEGORIES_MAX, EVENT_SEATS_MAX, EVENT_SECTIONS_MAX, NAME_BYTES_MAX},
+    slab::{FixedState, fixed_state},
+};
+
+/// An event's seat map.
+#[derive(Debug)]
+pub struct SeatMap {
+    sections: Vec<Section>,
+    rows: Vec<Row>,
+    row_of_seat: Vec<u32>,
+    rows_by_name: HashMap<Box<str>, u32, FixedState>,
+    accessible: Vec<u64>,
+    /// Sections in the order in which best available looks: by category, then as in the map.
+    preference: Vec<SectionNo>,
+}
+
+/// A section of a seat map.
+#[derive(Debug)]
+pub struct Section {
+    /// Unique in the event, e.g. `101`.
+    pub key: Box<str>,
+    /// Its category.
+    pub category: CategoryNo,
+    /// Places of a general admission area; `None` where seats are numbered.
+    pub area_capacity: Option<u32>,
+    /// Its rows' places in [`SeatMap::rows`]; empty in general admission.
+    pub rows: std::ops::Range<usize>,
+    /// Its seats; empty in general admission.
+    pub seats: std::ops::Range<SeatNo>,
+}
+
+/// A row of numbered seats.
+#[derive(Debug)]
+pub struct Row {
+    /// Unique in the section, e.g. `A`.
+    pub label: Box<str>,
+    /// Its section.
+    pub section: SectionNo,
+    /// The seat with number 1.
+    pub first_seat: SeatNo,
+    /// Seats, numbered from 1.
+    pub seats: u16,
+    /// Its first word in the bitmaps; each row has words of its own.
+    pub(crate) first_word: usize,
+}
+
+impl Row {
+    pub(crate) fn words(&self) -> std::ops::Range<usize> {
+        self.first_word..self.first_word + usize::from(self.seats).div_ceil(64)
+    }
+}
+
+impl Section {
+    /// All places of it.
+    pub fn capacity(&self) -> u32 {
+        self.area_capacity
+            .unwrap_or(self.seats.end - self.seats.start)
+    }
+}
+
+/// Why a seat map cannot be; the field and the reason of `Rejection::Invalid`.
+pub type MapError = (&'static str, &'static str);
+
+impl SeatMap {
+    /// Builds the map; `categories` is how many categories there are.
+    pub fn build(specs: &[SectionSpec], categories: usize) -> Result<Self, MapError> {
+        if specs.is_empty() || specs.len() > EVENT_SECTIONS_MAX {
+            return Err(("sections", "must be 1 to 10,000"));
+        }
+        if categories == 0 || categories > EVENT_CATEGORIES_MAX {
+            return Err(("prices_minor", "must be 1 to 1,000"));
+        }
+        let mut map = Self {
+            sections: Vec::with_capacity(specs.len()),
+            rows: Vec::new(),
+            row_of_seat: Vec::new(),
+            rows_by_name: HashMap::with_hasher(fixed_state()),
+            accessible: Vec::new(),
+            preference: Vec::new(),
+        };
+        let mut places = 0u64;
+        let mut keys: Vec<&str> = specs.iter().map(|spec| &*spec.key).collect();
+        keys.sort_unstable();
+        if keys.windows(2).any(|pair| pair[0] == pair[1]) {
+            return Err(("sections/key", "is not unique"));
+        }
+        for spec in specs {
+            if spec.key.is_empty() || spec.key.len() > NAME_BYTES_MAX {
+                return Err(("sections/key", "must have 1 to 64 bytes"));
+            }
+            if usize::from(spec.category) >= categories {
+                return Err(("sections/category", "is not one of the event's"));
+            }
+            places += map.add_section(spec)?;
+            if places > u64::from(EVENT_SEATS_MAX) {
+                return Err(("sections", "have more than 200,000 places"));
+            }
+        }
+        map.preference = (0..specs.len() as SectionNo).collect();
+        map.preference
+            .sort_by_key(|&no| (map.sections[usize::from(no)].category, no));
+        Ok(map)
+    }
+
+    fn add_section(&mut self, spec: &SectionSpec) -> Result<u64, MapError> {
+        let (first_row, first_seat) = (self.rows.len(), self.row_of_seat.len());
+        let mut area_capacity = None;
+        match &spec.kind {
+            SectionKind::GeneralAdmission { capacity: 0 } => {
+                return Err(("sections/capacity", "must be at least 1"));
+            }
+            SectionKind::GeneralAdmission { capacity } => area_capacity = Some(*capacity),
+            SectionKind::Seated { rows } if rows.is_empty() => {
+                return Err(("sections/rows", "must be at least 1"));
+            }
+            SectionKind::Seated { rows } => {
+                for row in rows {
+                    self.add_row(spec, row)?;
+                }
+            }
+        }
+        let section = Section {
+            key: spec.key.clone(),
+            category: spec.category,
+            area_capacity,
+            rows: first_row..self.rows.len(),
+            seats: first_seat as SeatNo..self.row_of_seat.len() as SeatNo,
+        };
+        let places = section.capacity();
+        self.sections.push(section);
+        Ok(u64::from(places))
+    }
+
+    fn add_row(&mut self, spec: &SectionSpec, row: &RowSpec) -> Result<(), MapError> {
+        if row.label.is_empty() || row.label.len() > NAME_BYTES_MAX {
+            return Err(("sections/rows/label", "must have 1 to 64 bytes"));
+        }
+        if row.seats == 0 {
+            return Err(("sections/rows/seats", "must be at least 1"));
+        }
+        if self.row_of_seat.len() + usize::from(row.seats) > EVENT_SEATS_MAX as usize {
+            return Err(("sections", "have more than 200,000 places"));
+        }
+        let row_no = self.rows.len() as u32;
+        // A name that two rows share would make a seat's id ambiguous, also through a dash in a
+        // section's key.
+        let name = format!("{}-{}", spec.key, row.label).into_boxed_str();
+        if self.rows_by_name.insert(name, row_no).is_some() {
+            return Err(("sections/rows/label", "makes two rows with one name"));
+        }
+        let first_word = self.accessible.len();
+        let first_seat = self.row_of_seat.len() as SeatNo;
+        self.accessible
+            .resize(first_word + usize::from(row.seats).div_ceil(64), 0);
+        let mut last = 0;
+        for &number in &row.accessible {
+            if number <= last || number > row.seats {
+                return Err((
+                    "sections/rows/accessible",
+                    "must be ascending numbers of the row",
+                ));
+            }
+            last = number;
+            let bit = usize::from(number - 1);
+            self.accessible[first_word + bit / 64] |= 1 << (bit % 64);
+        }
+        self.row_of_seat
+            .resize(self.row_of_seat.len() + usize::from(row.seats), row_no);
+        self.rows.push(Row {
+            label: row.label.clone(),
+            section: self.sections.len() as SectionNo,
+            first_seat,
+            seats: row.seats,
+            first_word,
+        });
+        Ok(())
+    }
+
+    /// The specification it was built from.
+    pub fn specs(&self) -> Vec<SectionSpec> {
+        self.sections
+            .iter()
+            .map(|section| self.spec(section))
+            .collect()
+    }
+
+    fn spec(&self, section: &Section) -> SectionSpec {
+        let kind = match section.area_capacity {
+            Some(capacity) => SectionKind::GeneralAdmission { capacity },
+            None => SectionKind::Seated {
+                rows: self.rows[section.rows.clone()]
+                    .iter()
+                    .map(|row| RowSpec {
+                        label: row.label.clone(),
+                        seats: row.seats,
+                        accessible: (0..row.seats)
+                            .filter(|&at| self.is_accessible(row.first_seat + SeatNo::from(at)))
+                            .map(|at| at + 1)
+                            .collect(),
+                    })
+                    .collect(),
+            },
+        };
+        SectionSpec {
+            key: section.key.clone(),
+            category: section.category,
+            kind,
+        }
+    }
+
+    /// The numbered seats of all sections.
+    pub fn seats(&self) -> u32 {
+        self.row_of_seat.len() as u32
+    }
+
+    /// All sections in seat-map order.
+    pub fn sections(&self) -> &[Section] {
+        &self.sections
+    }
+
+    /// All rows of all seated sections, in seat-map order.
+    pub fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+
+    /// A section by its number.
+    pub fn section(&self, section: SectionNo) -> Option<&Section> {
+        self.sections.get(usize::from(section))
+    }
+
+    /// A section's number by its key.
+    pub fn section_no(&self, key: &str) -> Option<SectionNo> {
+        self.sections
+            .iter()
+            .position(|section| &*section.key == key)
+            .map(|at| at as SectionNo)
+    }
+
+    /// The row a seat stands in.
+    pub fn row_of(&self, seat: SeatNo) -> Option<&Row> {
+        self.rows
+            .get(*self.row_of_seat.get(seat as usize)? as usize)
+    }
+
+    /// The section a seat stands in.
+    pub fn section_of(&self, seat: SeatNo) -> Option<SectionNo> {
+        self.row_of(seat).map(|row| row.section)
+    }
+
+    /// Is it one of the accessible seats? An unknown seat is not.
+    pub fn is_accessible(&self, seat: SeatNo) -> bool {
+        self.row_of(seat).is_some_and(|row| {
+            let bit = (seat - row.first_seat) as usize;
+            self.accessible[row.first_word + bit / 64] >> (bit % 64) & 1 == 1
+        })
+    }
+
+    /// A seat's number in its row, from 1.
+    pub fn number(&self, seat: SeatNo) -> Option<u16> {
+        self.row_of(seat)
+            .map(|row| (seat - row.first_seat) as u16 + 1)
+    }
+
+    /// A seat's public name, `<section>-<row>-<number>`.
+    pub fn label(&self, seat: SeatNo) -> Option<String> {
+        let row = self.row_of(seat)?;
+        let section = self.section(row.section)?;
+        Some(format!(
+            "{}-{}-{}",
+            section.key,
+            row.label,
+            seat - row.first_seat + 1
+        ))
+    }
+
+    /// The seat of a public name; only the exact spelling that [`SeatMap::label`] gives.
+    pub fn seat_no(&self, label: &str) -> Option<SeatNo> {
+        let (row, number) = label.rsplit_once('-')?;
+        if number.starts_with(['0', '+']) {
+            return None;
+        }
+        let number: u16 = number.parse().ok()?;
+        let row = &self.rows[*self.rows_by_name.get(row)? as usize];
+        (number <= row.seats).then(|| row.first_seat + SeatNo::from(number) - 1)
+    }
+
+    pub(crate) fn preference(&self) -> &[SectionNo] {
+        &self.preference
+    }
+
+    pub(crate) fn accessible_words(&self) -> &[u64] {
+        &self.accessible
+    }
+}

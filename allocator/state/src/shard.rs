@@ -1,0 +1,224 @@
+//! Owns the state of one shard and the steps its commands share: finding, ending, announcing.
+//!
+//! Must never be changed but by `apply`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hashbrown::HashMap;
+use smallvec::SmallVec;
+
+use crate::{
+    buyer_limit,
+    change::Change,
+    control::Control,
+    dedup::{Dedup, KeyOwner, KeyTables},
+    event::{EventState, PlaceKind, PlaceRef},
+    hold::{HoldState, Holds},
+    ids::{EventNo, KeyHash, LogTimeMs, SectionNo, ShardNo},
+    job::Outbox,
+    limits::{DEDUP_AFTER_HOLD_MS, Limits},
+    order::Orders,
+    outcome::Rejection,
+    seat_word::SeatState,
+    slab::{FixedState, fixed_state},
+};
+
+/// The state of a shard. Shard 0 is the control group, the others sell.
+#[derive(Debug)]
+pub struct Shard {
+    pub(crate) shard: ShardNo,
+    pub(crate) shards: ShardNo,
+    pub(crate) limits: Limits,
+    pub(crate) last_index: u64,
+    pub(crate) log_time_ms: LogTimeMs,
+    pub(crate) chain: [u8; 32],
+    pub(crate) events: Vec<EventState>,
+    pub(crate) event_slots: HashMap<EventNo, u32, FixedState>,
+    pub(crate) event_ids: BTreeMap<Box<str>, u32>,
+    /// When each event may have something to end, and the event's slot.
+    pub(crate) due: BTreeSet<(LogTimeMs, u32)>,
+    pub(crate) holds: Holds,
+    pub(crate) orders: Orders,
+    pub(crate) dedup: Dedup,
+    pub(crate) jobs: Outbox,
+    pub(crate) control: Control,
+    /// A job became leasable in the entry being applied.
+    pub(crate) job_due: bool,
+    /// Reused for the chain's bytes.
+    pub(crate) scratch: Vec<u8>,
+}
+
+impl Shard {
+    /// An empty shard. `shards` is the number of selling shards, over which the control group
+    /// spreads events; at least 1.
+    pub fn new(shard: ShardNo, shards: ShardNo, limits: Limits) -> Self {
+        Self {
+            shard,
+            shards: shards.max(1),
+            limits: limits.clamped(),
+            last_index: 0,
+            log_time_ms: 0,
+            chain: [0; 32],
+            events: Vec::new(),
+            event_slots: HashMap::with_hasher(fixed_state()),
+            event_ids: BTreeMap::new(),
+            due: BTreeSet::new(),
+            holds: Holds::new(),
+            orders: Orders::new(),
+            dedup: Dedup::new(),
+            jobs: Outbox::default(),
+            control: Control::new(),
+            job_due: false,
+            scratch: Vec::new(),
+        }
+    }
+
+    pub(crate) fn is_control(&self) -> bool {
+        self.shard == 0
+    }
+
+    pub(crate) fn key_tables(&self) -> KeyTables<'_> {
+        KeyTables {
+            holds: &self.holds,
+            orders: &self.orders,
+            staff: &self.control.answers,
+        }
+    }
+
+    pub(crate) fn find_key(&self, key: KeyHash) -> Option<KeyOwner> {
+        self.dedup.find(key, self.key_tables())
+    }
+
+    pub(crate) fn remember_key(&mut self, key: KeyHash, owner: KeyOwner) {
+        let staff = &self.control.answers;
+        let tables = KeyTables {
+            holds: &self.holds,
+            orders: &self.orders,
+            staff,
+        };
+        self.dedup.insert(key, owner, tables);
+    }
+
+    /// Refuses when there is no room for one more key.
+    pub(crate) fn check_key_room(&self) -> Result<(), Rejection> {
+        if self.dedup.len() >= self.limits.dedup_entries_max as usize {
+            return Err(Rejection::Overloaded {
+                bound: "dedup_entries_max",
+            });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn event_slot(&self, event: EventNo) -> Result<u32, Rejection> {
+        let slot = self.event_slots.get(&event).copied();
+        slot.ok_or(Rejection::NotFound { what: "event" })
+    }
+
+    /// Stores an event that is not there yet.
+    pub(crate) fn add_event(&mut self, event: EventState) {
+        let slot = self.events.len() as u32;
+        self.event_slots.insert(event.event, slot);
+        self.event_ids.insert(event.event_id.clone(), slot);
+        self.events.push(event);
+    }
+
+    /// Writes an event's earliest end into the list of due events, if it is another than before.
+    pub(crate) fn reschedule(&mut self, event_slot: u32) {
+        let clock = &mut self.events[event_slot as usize].clock;
+        let next = clock.earliest();
+        if next == clock.next_at_ms {
+            return;
+        }
+        if let Some(before) = clock.next_at_ms {
+            self.due.remove(&(before, event_slot));
+        }
+        if let Some(next) = next {
+            self.due.insert((next, event_slot));
+        }
+        clock.next_at_ms = next;
+    }
+
+    /// Lets a live hold expire at its time.
+    pub(crate) fn schedule_hold(&mut self, hold_slot: u32, ttl_ms: u32) {
+        let hold = &self.holds.slab[hold_slot];
+        let (event_slot, expires_at_ms) = (hold.event, hold.expires_at_ms);
+        let clock = &mut self.events[event_slot as usize].clock;
+        clock.push(
+            &self.holds.slab,
+            (event_slot, hold_slot),
+            ttl_ms,
+            expires_at_ms,
+        );
+        if clock.next_at_ms.is_none_or(|next| expires_at_ms < next) {
+            self.reschedule(event_slot);
+        }
+    }
+
+    /// Gives a hold's seats back and ends it, by the buyer or by time.
+    pub(crate) fn end_hold(&mut self, hold_slot: u32, state: HoldState, changes: &mut Vec<Change>) {
+        let hold = &self.holds.slab[hold_slot];
+        assert!(hold.state.has_seats(), "a hold ended twice");
+        let event = &mut self.events[hold.event as usize];
+        let available = (SeatState::Available, 0);
+        event.transition(&hold.places, (SeatState::Held, hold_slot), available);
+        buyer_limit::subtract(&mut event.buyers, hold.buyer, hold.places.len());
+        if hold.state == HoldState::Live {
+            event.clock.live -= 1;
+        }
+        announce(event, &hold.places, SeatState::Available, 0, 0, changes);
+        self.holds.set_state(hold_slot, state);
+        self.finish_hold(hold_slot);
+    }
+
+    /// The hold's life is over; from now its key lives as long as the design says.
+    pub(crate) fn finish_hold(&mut self, hold_slot: u32) {
+        let now = self.log_time_ms;
+        self.holds
+            .end(hold_slot, now, now.saturating_add(DEDUP_AFTER_HOLD_MS));
+    }
+}
+
+/// The part of a key's hash that changes carry.
+pub(crate) fn key_tag(key: KeyHash) -> u64 {
+    key as u64
+}
+
+/// Says what places are now: the seats in one change, then each area's counts.
+pub(crate) fn announce(
+    event: &EventState,
+    places: &[PlaceRef],
+    state: SeatState,
+    key_tag: u64,
+    until_ms: LogTimeMs,
+    changes: &mut Vec<Change>,
+) {
+    let mut seats = SmallVec::new();
+    let mut areas: SmallVec<[SectionNo; 4]> = SmallVec::new();
+    for place in places {
+        match place.kind() {
+            PlaceKind::Seat(seat) => seats.push(seat),
+            PlaceKind::Area(section) if areas.contains(&section) => {}
+            PlaceKind::Area(section) => areas.push(section),
+        }
+    }
+    if !seats.is_empty() {
+        changes.push(Change::Seats {
+            event: event.event,
+            state,
+            seats,
+            key_tag,
+            until_ms,
+        });
+    }
+    areas.sort_unstable();
+    for section in areas {
+        let stock = &event.stock[usize::from(section)];
+        changes.push(Change::GeneralAdmission {
+            event: event.event,
+            section,
+            held: stock.held,
+            sold: stock.sold,
+            killed: stock.killed,
+        });
+    }
+}

@@ -1,0 +1,107 @@
+//! Owns the containers of the hot path: a slab in chunks, numbered by 32-bit slots, and the fixed
+//! hash seed.
+//!
+//! Slots depend on this replica's past; they must never decide an outcome or reach a snapshot.
+
+/// The hasher of every table here: its seed is fixed, so that replicas do the same work.
+pub(crate) type FixedState = foldhash::fast::FixedState;
+
+pub(crate) fn fixed_state() -> FixedState {
+    FixedState::with_seed(0x006f_6e73_616c_6500)
+}
+
+/// "No slot."
+pub(crate) const NONE: u32 = u32::MAX;
+
+const CHUNK_BITS: u32 = 10;
+const CHUNK: usize = 1 << CHUNK_BITS;
+
+/// Values at fixed places. Grows by chunks, so that growing never copies what is there.
+#[derive(Debug)]
+pub(crate) struct Slab<T> {
+    chunks: Vec<Vec<Option<T>>>,
+    vacant: Vec<u32>,
+    len: usize,
+    end: u32,
+}
+
+impl<T> Slab<T> {
+    pub(crate) fn new() -> Self {
+        Self {
+            chunks: Vec::new(),
+            vacant: Vec::new(),
+            len: 0,
+            end: 0,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn insert(&mut self, value: T) -> u32 {
+        self.len += 1;
+        if let Some(slot) = self.vacant.pop() {
+            self.chunks[(slot >> CHUNK_BITS) as usize][slot as usize % CHUNK] = Some(value);
+            return slot;
+        }
+        let slot = self.end;
+        self.end += 1;
+        if (slot as usize).is_multiple_of(CHUNK) {
+            self.chunks.push(Vec::with_capacity(CHUNK));
+        }
+        self.chunks[(slot >> CHUNK_BITS) as usize].push(Some(value));
+        slot
+    }
+
+    pub(crate) fn remove(&mut self, slot: u32) -> Option<T> {
+        let value = self.chunks[(slot >> CHUNK_BITS) as usize][slot as usize % CHUNK].take();
+        if value.is_some() {
+            self.vacant.push(slot);
+            self.len -= 1;
+        }
+        value
+    }
+
+    pub(crate) fn get(&self, slot: u32) -> Option<&T> {
+        self.chunks
+            .get((slot >> CHUNK_BITS) as usize)?
+            .get(slot as usize % CHUNK)?
+            .as_ref()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
+        self.chunks
+            .iter()
+            .flatten()
+            .enumerate()
+            .filter_map(|(slot, value)| value.as_ref().map(|value| (slot as u32, value)))
+    }
+}
+
+impl<T> std::ops::Index<u32> for Slab<T> {
+    type Output = T;
+
+    /// A slot that is not there is a broken invariant.
+    fn index(&self, slot: u32) -> &T {
+        match &self.chunks[(slot >> CHUNK_BITS) as usize][slot as usize % CHUNK] {
+            Some(value) => value,
+            None => panic!("slot {slot} is vacant"),
+        }
+    }
+}
+
+impl<T> std::ops::IndexMut<u32> for Slab<T> {
+    fn index_mut(&mut self, slot: u32) -> &mut T {
+        match &mut self.chunks[(slot >> CHUNK_BITS) as usize][slot as usize % CHUNK] {
+            Some(value) => value,
+            None => panic!("slot {slot} is vacant"),
+        }
+    }
+}
+
+/// The hash of an id or key; they are random already, but tests and other shards' are not.
+pub(crate) fn hash_of(id: u128) -> u64 {
+    use std::hash::BuildHasher;
+    fixed_state().hash_one(id)
+}

@@ -1,0 +1,452 @@
+//! Reads a snapshot and makes again what it leaves out. Foreign bytes are an error, never a panic.
+
+use super::VERSION;
+use crate::{
+    buyer_limit,
+    codec::Reader,
+    command::{Contact, Idempotency, OpenOnsale, Rules, SectionSpec, check_opening, decode_prices},
+    control::{ApiKeyRecord, DocumentRecord},
+    dedup::{KeyOwner, StaffAnswer},
+    error::DecodeError,
+    event::{EventState, PlaceKind, PlaceRef, PlaceRefs},
+    hold::{Hold, HoldState},
+    ids::{HoldId, JobId, OrderId},
+    job::{Job, Settled},
+    limits::{COMMAND_BYTES_MAX, DEDUP_AFTER_HOLD_MS, DEDUP_ORDER_MS, HOLD_SEATS_MAX, Limits},
+    order::{FailureCode, JobKind, Order, OrderStatus, Origin},
+    seat_word::SeatState,
+    shard::Shard,
+    slab::NONE,
+};
+
+const MAX: usize = COMMAND_BYTES_MAX;
+
+type Read<T> = Result<T, DecodeError>;
+
+fn invalid<T>(what: &'static str) -> Read<T> {
+    Err(DecodeError::Invalid { what })
+}
+
+impl Shard {
+    /// Reads a state that [`Shard::encode_snapshot`] wrote. It behaves as the one that was written,
+    /// and is written as the same bytes.
+    ///
+    /// # Errors
+    ///
+    /// When the bytes are not exactly one snapshot of this version, or describe a state that breaks
+    /// an invariant.
+    pub fn decode_snapshot(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let r = &mut Reader::new(bytes);
+        match r.u8()? {
+            VERSION => {}
+            version => return Err(DecodeError::Version(version)),
+        }
+        let mut shard = decode_head(r)?;
+        for _ in 0..r.count(usize::MAX, 16, "events")? {
+            let event = decode_event(r)?;
+            let known = shard.event_slots.contains_key(&event.event);
+            if known || shard.event_ids.contains_key(&event.event_id) {
+                return invalid("an event that comes twice");
+            }
+            shard.add_event(event);
+        }
+        let mut orders_of_holds = Vec::new();
+        for _ in 0..r.count(usize::MAX, 48, "holds")? {
+            let (hold, order) = decode_hold(r, &shard)?;
+            shard.restore_hold(hold, order, &mut orders_of_holds)?;
+        }
+        for _ in 0..r.count(usize::MAX, 64, "orders")? {
+            let order = decode_order(r, &shard)?;
+            shard.restore_order(order)?;
+        }
+        for (hold, order) in orders_of_holds {
+            shard.holds.slab[hold].order = shard.known_order(order)?;
+        }
+        shard.decode_jobs(r)?;
+        shard.decode_control(r)?;
+        r.finish()?;
+        shard.restore_queues();
+        if shard.check_invariants().is_empty() {
+            Ok(shard)
+        } else {
+            invalid("the state")
+        }
+    }
+
+    fn known_order(&self, id: OrderId) -> Read<u32> {
+        self.orders.slot(id).ok_or(DecodeError::Invalid {
+            what: "a reference to an order",
+        })
+    }
+
+    /// Takes places out of the stock for their owner.
+    fn restore_places(
+        &mut self,
+        event: u32,
+        places: &[PlaceRef],
+        owner: (SeatState, u32),
+    ) -> Read<()> {
+        let event = &mut self.events[event as usize];
+        for &place in places {
+            let free = match place.kind() {
+                PlaceKind::Seat(seat) => event.is_free(seat) == Some(true),
+                PlaceKind::Area(section) => event.stock[usize::from(section)].available[0] > 0,
+            };
+            if !free {
+                return invalid("a place that two own");
+            }
+            event.pick(place);
+        }
+        event.transition(places, (SeatState::Available, 0), owner);
+        Ok(())
+    }
+
+    fn restore_hold(
+        &mut self,
+        hold: Hold,
+        order: Option<OrderId>,
+        orders: &mut Vec<(u32, OrderId)>,
+    ) -> Read<()> {
+        if self.holds.slot(hold.id).is_some() || self.find_key(hold.key).is_some() {
+            return invalid("a hold that comes twice");
+        }
+        let (key, event_slot, state) = (hold.key, hold.event, hold.state);
+        let (places, buyer) = (hold.places.clone(), hold.buyer);
+        let slot = self.holds.insert(hold);
+        self.remember_key(key, KeyOwner::Hold(slot));
+        orders.extend(order.map(|order| (slot, order)));
+        if state.has_seats() {
+            self.restore_places(event_slot, &places, (SeatState::Held, slot))?;
+            let event = &mut self.events[event_slot as usize];
+            buyer_limit::add(&mut event.buyers, buyer, places.len());
+            event.clock.live += usize::from(state == HoldState::Live);
+        }
+        Ok(())
+    }
+
+    fn restore_order(&mut self, order: Order) -> Read<()> {
+        if self.orders.slot(order.id).is_some() {
+            return invalid("an order that comes twice");
+        }
+        let key = order.key_lives.then_some(order.key);
+        if key.is_some_and(|key| self.find_key(key).is_some()) {
+            return invalid("a key that comes twice");
+        }
+        let slot = self.orders.insert(order);
+        if let Some(key) = key {
+            self.remember_key(key, KeyOwner::Order(slot));
+        }
+        let order = &self.orders.slab[slot];
+        let (event_slot, status, places) = (order.event, order.status, order.places.clone());
+        if status.has_seats() {
+            self.restore_places(event_slot, &places, (SeatState::Sold, slot))?;
+        }
+        let order = &self.orders.slab[slot];
+        let event = &mut self.events[event_slot as usize];
+        if status.has_seats() {
+            buyer_limit::add(&mut event.buyers, order.buyer, places.len());
+        }
+        if status != OrderStatus::Failed {
+            buyer_limit::add(&mut event.emails, order.email, places.len());
+            buyer_limit::add(&mut event.cards, order.card, places.len());
+        }
+        if status.is_undecided() {
+            event
+                .clock
+                .fences
+                .insert((order.fence_until_ms, order.id, slot));
+        }
+        Ok(())
+    }
+
+    /// Everything that waits for its time, in the order of time.
+    fn restore_queues(&mut self) {
+        let mut live = Vec::new();
+        let mut ended = Vec::new();
+        for (slot, hold) in self.holds.slab.iter() {
+            if hold.state == HoldState::Live {
+                live.push((hold.expires_at_ms, hold.id, slot));
+            } else if hold.ended_at_ms != 0 {
+                ended.push((hold.ended_at_ms.saturating_add(DEDUP_AFTER_HOLD_MS), slot));
+            }
+        }
+        ended.sort_unstable();
+        self.holds.ended = ended.into();
+        live.sort_unstable();
+        for (_, _, slot) in live {
+            let ttl_ms = self.holds.slab[slot].ttl_ms;
+            self.schedule_hold(slot, ttl_ms);
+        }
+        let remembered = self.orders.slab.iter().filter(|(_, order)| order.key_lives);
+        let mut keys: Vec<_> = remembered
+            .map(|(slot, order)| (order.created_at_ms.saturating_add(DEDUP_ORDER_MS), slot))
+            .collect();
+        keys.sort_unstable();
+        self.orders.keys = keys.into();
+        for slot in 0..self.events.len() as u32 {
+            self.reschedule(slot);
+        }
+    }
+
+    fn decode_jobs(&mut self, r: &mut Reader<'_>) -> Read<()> {
+        self.jobs.last_job = r.varint()?;
+        for _ in 0..r.count(usize::MAX, 28, "jobs")? {
+            let id = JobId(r.varint()?);
+            let Some(kind) = JobKind::from_u8(r.u8()?) else {
+                return invalid("a job's kind");
+            };
+            let order = self.known_order(OrderId(r.u128()?))?;
+            let job = Job {
+                kind,
+                order,
+                not_before_ms: r.varint()?,
+                lease: r.u64()?,
+                lease_until_ms: r.varint()?,
+                attempts: r.u32("attempts")?,
+                first_leased_at_ms: r.varint()?,
+            };
+            let fresh = id.0 != 0 && id.0 <= self.jobs.last_job && self.jobs.get(id).is_none();
+            let leased = job.lease == 0 || job.attempts > 0;
+            if !fresh || !leased || self.orders.slab[order].job.replace(id).is_some() {
+                return invalid("a job");
+            }
+            self.jobs.put(id, job);
+        }
+        for _ in 0..r.count(usize::MAX, 33, "settled reports")? {
+            let id = JobId(r.varint()?);
+            let (lease, fingerprint) = (r.u64()?, r.u64()?);
+            let order = self.known_order(OrderId(r.u128()?))?;
+            self.jobs.settled.insert(
+                id,
+                Settled {
+                    lease,
+                    fingerprint,
+                    order,
+                },
+            );
+        }
+        Ok(())
+    }
+
+    fn decode_control(&mut self, r: &mut Reader<'_>) -> Read<()> {
+        for _ in 0..r.count(usize::MAX, 6, "documents")? {
+            let event_id = r.str(MAX, "event_id")?;
+            let mut record = DocumentRecord {
+                event_id: event_id.clone(),
+                event: r.u32("event")?,
+                shard: r.u16("shard")?,
+                organizer: r.str(MAX, "organizer")?,
+                published: None,
+                prepared: None,
+            };
+            for stored in [&mut record.published, &mut record.prepared] {
+                let revision = r.varint()?;
+                if revision != 0 {
+                    *stored = Some((revision, r.bytes(MAX, "document")?.into()));
+                }
+            }
+            self.control.documents.insert(event_id, record);
+        }
+        for _ in 0..r.count(usize::MAX, 34, "API keys")? {
+            let hash = r.array()?;
+            let (role, owner) = (r.str(MAX, "role")?, r.str(MAX, "owner")?);
+            self.control
+                .api_keys
+                .insert(hash, ApiKeyRecord { role, owner });
+        }
+        for _ in 0..r.count(usize::MAX, 33, "signing keys")? {
+            let (id, key) = (r.u32("key_id")?, r.array()?);
+            self.control.signing_keys.insert(id, key);
+        }
+        for _ in 0..r.count(usize::MAX, 37, "answers")? {
+            let answer = StaffAnswer {
+                idempotency: Idempotency::decode(r)?,
+                forget_at_ms: r.varint()?,
+                event: r.u32("event")?,
+                shard: r.u16("shard")?,
+                revision: r.varint()?,
+            };
+            if self.find_key(answer.idempotency.key).is_some() {
+                return invalid("a key that comes twice");
+            }
+            self.add_staff_answer(answer);
+        }
+        Ok(())
+    }
+}
+
+fn decode_head(r: &mut Reader<'_>) -> Read<Shard> {
+    let (number, shards) = (r.u16("shard")?, r.u16("shards")?);
+    let limits = Limits {
+        dedup_entries_max: r.u32("dedup_entries_max")?,
+        events_max: r.u32("events_max")?,
+        holds_max: r.u32("holds_max")?,
+        orders_max: r.u32("orders_max")?,
+        payment_fence_max_ms: r.varint()?,
+    };
+    let mut shard = Shard::new(number, shards, limits);
+    shard.last_index = r.varint()?;
+    shard.log_time_ms = r.varint()?;
+    shard.chain = r.array()?;
+    Ok(shard)
+}
+
+fn decode_event(r: &mut Reader<'_>) -> Read<EventState> {
+    let event = r.u32("event")?;
+    let event_id = r.str(MAX, "event_id")?;
+    let (revision, currency, onsale_at_ms) = (r.varint()?, r.array()?, r.varint()?);
+    let lists = r.count(usize::MAX, 1, "price lists")?;
+    let mut lists: Vec<Vec<u64>> = (0..lists)
+        .map(|_| decode_prices(r))
+        .collect::<Result<_, _>>()?;
+    let rules = Rules::decode(r)?;
+    let buyer_ceiling = r.u16("buyer_ceiling")?;
+    let sections = r.count(usize::MAX, 4, "sections")?;
+    let sections = (0..sections)
+        .map(|_| SectionSpec::decode(r))
+        .collect::<Result<_, _>>()?;
+    let Some(prices_minor) = lists.pop() else {
+        return invalid("an event without prices");
+    };
+    if lists.iter().any(|list| list.len() != prices_minor.len()) {
+        return invalid("a price list");
+    }
+    let open = OpenOnsale {
+        event,
+        event_id,
+        revision,
+        currency,
+        onsale_at_ms,
+        prices_minor,
+        sections,
+        rules,
+    };
+    let map = check_opening(&open).map_err(|_| DecodeError::Invalid { what: "an event" })?;
+    let mut event = EventState::new(&open, map);
+    event.buyer_ceiling = buyer_ceiling;
+    let in_force = std::mem::take(&mut event.prices);
+    event.prices = lists
+        .iter()
+        .map(|list| list.as_slice().into())
+        .chain(in_force)
+        .collect();
+    Ok(event)
+}
+
+fn decode_places(r: &mut Reader<'_>, event: &EventState) -> Read<PlaceRefs> {
+    let count = r.count(HOLD_SEATS_MAX, 1, "places")?;
+    let mut places = PlaceRefs::new();
+    for _ in 0..count {
+        let place = PlaceRef(r.u32("a place")?);
+        let known = match place.kind() {
+            PlaceKind::Seat(seat) => seat < event.seat_map.seats(),
+            PlaceKind::Area(section) => {
+                place == PlaceRef::area(section)
+                    && event
+                        .seat_map
+                        .section(section)
+                        .is_some_and(|s| s.area_capacity.is_some())
+            }
+        };
+        if !known {
+            return invalid("a place");
+        }
+        places.push(place);
+    }
+    Ok(places)
+}
+
+/// The event's slot, if it has such a price list.
+fn known_event(shard: &Shard, event: u32, price_list: u16) -> Read<u32> {
+    match shard.event_slots.get(&event) {
+        Some(&slot) if usize::from(price_list) < shard.events[slot as usize].prices.len() => {
+            Ok(slot)
+        }
+        _ => invalid("a reference to an event"),
+    }
+}
+
+fn decode_hold(r: &mut Reader<'_>, shard: &Shard) -> Read<(Hold, Option<OrderId>)> {
+    let (id, key) = (HoldId(r.u128()?), r.u128()?);
+    let (request, buyer) = (r.u64()?, r.u64()?);
+    let (held_at_ms, expires_at_ms, ended_at_ms) = (r.varint()?, r.varint()?, r.varint()?);
+    let event = r.u32("event")?;
+    let order = r.opt(|r| Ok(OrderId(r.u128()?)))?;
+    let (ttl_ms, price_list) = (r.u32("ttl_ms")?, r.u16("price_list")?);
+    let extensions = r.u16("extensions")?;
+    let Some(state) = HoldState::from_u8(r.u8()?) else {
+        return invalid("a hold's state");
+    };
+    let event = known_event(shard, event, price_list)?;
+    let places = decode_places(r, &shard.events[event as usize])?;
+    let hold = Hold {
+        id,
+        key,
+        request,
+        buyer,
+        held_at_ms,
+        expires_at_ms,
+        ended_at_ms,
+        places,
+        event,
+        order: NONE,
+        ttl_ms,
+        price_list,
+        extensions,
+        state,
+    };
+    Ok((hold, order))
+}
+
+fn decode_order(r: &mut Reader<'_>, shard: &Shard) -> Read<Order> {
+    let (id, key) = (OrderId(r.u128()?), r.u128()?);
+    let (request, buyer, email, card) = (r.u64()?, r.u64()?, r.u64()?, r.u64()?);
+    let (created_at_ms, fence_until_ms) = (r.varint()?, r.varint()?);
+    let origin = if r.bool()? {
+        Origin::Counter
+    } else {
+        Origin::Checkout
+    };
+    let key_lives = r.bool()?;
+    let Some(status) = OrderStatus::from_u8(r.u8()?) else {
+        return invalid("an order's status");
+    };
+    let failure = r.opt(|r| {
+        let code = FailureCode::from_u8(r.u8()?);
+        let code = code.ok_or(DecodeError::Invalid {
+            what: "a failure's code",
+        })?;
+        Ok((code, r.str(MAX, "a reason")?))
+    })?;
+    let (event, price_list) = (r.u32("event")?, r.u16("price_list")?);
+    let event = known_event(shard, event, price_list)?;
+    let places = decode_places(r, &shard.events[event as usize])?;
+    let total_minor = shard.events[event as usize].total_minor(&places, price_list);
+    Ok(Order {
+        id,
+        key,
+        request,
+        buyer,
+        email,
+        card,
+        created_at_ms,
+        fence_until_ms,
+        origin,
+        key_lives,
+        status,
+        failure,
+        event,
+        price_list,
+        places,
+        total_minor,
+        hold: HoldId(r.u128()?),
+        job: None,
+        payment_method: r.str(MAX, "payment_method")?,
+        payment_intent: r.opt(|r| r.str(MAX, "payment_intent"))?,
+        next_action_url: r.opt(|r| r.str(MAX, "next_action_url"))?,
+        signing_key: r.u32("signing_key")?,
+        signatures: r.signatures()?,
+        contact_commitment: r.array()?,
+        contact: r.opt(Contact::decode)?.map(Box::new),
+    })
+}

@@ -1,0 +1,207 @@
+//! Writes a snapshot.
+
+use super::VERSION;
+use crate::{
+    codec::{put_bytes, put_opt_str, put_signatures, put_u64, put_u128, put_varint},
+    command::encode_prices,
+    event::{EventState, PlaceRef},
+    hold::Hold,
+    job::Job,
+    order::Order,
+    shard::Shard,
+    slab::NONE,
+};
+
+impl Shard {
+    /// Adds the whole state to `out`. Equal states give equal bytes.
+    pub fn encode_snapshot(&self, out: &mut Vec<u8>) {
+        out.push(VERSION);
+        self.encode_head(out);
+        put_varint(out, self.event_ids.len() as u64);
+        for &slot in self.event_ids.values() {
+            encode_event(&self.events[slot as usize], out);
+        }
+        let mut holds: Vec<&Hold> = self.holds.slab.iter().map(|(_, hold)| hold).collect();
+        holds.sort_unstable_by_key(|hold| hold.id);
+        put_varint(out, holds.len() as u64);
+        for hold in holds {
+            self.encode_hold(hold, out);
+        }
+        let mut orders: Vec<&Order> = self.orders.slab.iter().map(|(_, order)| order).collect();
+        orders.sort_unstable_by_key(|order| order.id);
+        put_varint(out, orders.len() as u64);
+        for order in orders {
+            self.encode_order(order, out);
+        }
+        self.encode_jobs(out);
+        self.encode_control(out);
+    }
+
+    fn encode_head(&self, out: &mut Vec<u8>) {
+        put_varint(out, self.shard.into());
+        put_varint(out, self.shards.into());
+        put_varint(out, self.limits.dedup_entries_max.into());
+        put_varint(out, self.limits.events_max.into());
+        put_varint(out, self.limits.holds_max.into());
+        put_varint(out, self.limits.orders_max.into());
+        put_varint(out, self.limits.payment_fence_max_ms);
+        put_varint(out, self.last_index);
+        put_varint(out, self.log_time_ms);
+        out.extend_from_slice(&self.chain);
+    }
+
+    fn encode_hold(&self, hold: &Hold, out: &mut Vec<u8>) {
+        put_u128(out, hold.id.0);
+        put_u128(out, hold.key);
+        put_u64(out, hold.request);
+        put_u64(out, hold.buyer);
+        put_varint(out, hold.held_at_ms);
+        put_varint(out, hold.expires_at_ms);
+        put_varint(out, hold.ended_at_ms);
+        put_varint(out, self.events[hold.event as usize].event.into());
+        match hold.order {
+            NONE => out.push(0),
+            slot => {
+                out.push(1);
+                put_u128(out, self.orders.slab[slot].id.0);
+            }
+        }
+        put_varint(out, hold.ttl_ms.into());
+        put_varint(out, hold.price_list.into());
+        put_varint(out, hold.extensions.into());
+        out.push(hold.state as u8);
+        put_places(&hold.places, out);
+    }
+
+    fn encode_order(&self, order: &Order, out: &mut Vec<u8>) {
+        put_u128(out, order.id.0);
+        put_u128(out, order.key);
+        for hash in [order.request, order.buyer, order.email, order.card] {
+            put_u64(out, hash);
+        }
+        put_varint(out, order.created_at_ms);
+        put_varint(out, order.fence_until_ms);
+        out.push(order.origin as u8);
+        out.push(order.key_lives.into());
+        out.push(order.status as u8);
+        match &order.failure {
+            None => out.push(0),
+            Some((code, reason)) => {
+                out.push(1);
+                out.push(*code as u8);
+                put_bytes(out, reason.as_bytes());
+            }
+        }
+        put_varint(out, self.events[order.event as usize].event.into());
+        put_varint(out, order.price_list.into());
+        put_places(&order.places, out);
+        put_u128(out, order.hold.0);
+        put_bytes(out, order.payment_method.as_bytes());
+        put_opt_str(out, order.payment_intent.as_deref());
+        put_opt_str(out, order.next_action_url.as_deref());
+        put_varint(out, order.signing_key.into());
+        put_signatures(out, &order.signatures);
+        out.extend_from_slice(&order.contact_commitment);
+        match &order.contact {
+            None => out.push(0),
+            Some(contact) => {
+                out.push(1);
+                contact.encode(out);
+            }
+        }
+    }
+
+    fn encode_jobs(&self, out: &mut Vec<u8>) {
+        put_varint(out, self.jobs.last_job);
+        put_varint(out, self.jobs.len() as u64);
+        for (id, job) in self.jobs.iter() {
+            put_varint(out, id.0);
+            let Job {
+                kind,
+                order,
+                not_before_ms,
+                lease,
+                lease_until_ms,
+                attempts,
+                ..
+            } = job;
+            out.push(*kind as u8);
+            put_u128(out, self.orders.slab[*order].id.0);
+            put_varint(out, *not_before_ms);
+            put_u64(out, *lease);
+            put_varint(out, *lease_until_ms);
+            put_varint(out, (*attempts).into());
+            put_varint(out, job.first_leased_at_ms);
+        }
+        put_varint(out, self.jobs.settled.len() as u64);
+        for (id, settled) in &self.jobs.settled {
+            put_varint(out, id.0);
+            put_u64(out, settled.lease);
+            put_u64(out, settled.fingerprint);
+            put_u128(out, self.orders.slab[settled.order].id.0);
+        }
+    }
+
+    fn encode_control(&self, out: &mut Vec<u8>) {
+        let control = &self.control;
+        put_varint(out, control.documents.len() as u64);
+        for record in control.documents.values() {
+            put_bytes(out, record.event_id.as_bytes());
+            put_varint(out, record.event.into());
+            put_varint(out, record.shard.into());
+            put_bytes(out, record.organizer.as_bytes());
+            for stored in [&record.published, &record.prepared] {
+                put_varint(out, stored.as_ref().map_or(0, |(revision, _)| *revision));
+                if let Some((_, bytes)) = stored {
+                    put_bytes(out, bytes);
+                }
+            }
+        }
+        put_varint(out, control.api_keys.len() as u64);
+        for (hash, record) in &control.api_keys {
+            out.extend_from_slice(hash);
+            put_bytes(out, record.role.as_bytes());
+            put_bytes(out, record.owner.as_bytes());
+        }
+        put_varint(out, control.signing_keys.len() as u64);
+        for (id, key) in &control.signing_keys {
+            put_varint(out, (*id).into());
+            out.extend_from_slice(key);
+        }
+        put_varint(out, control.keys.len() as u64);
+        for &(_, slot) in &control.keys {
+            let answer = &control.answers[slot];
+            answer.idempotency.encode(out);
+            put_varint(out, answer.forget_at_ms);
+            put_varint(out, answer.event.into());
+            put_varint(out, answer.shard.into());
+            put_varint(out, answer.revision);
+        }
+    }
+}
+
+fn put_places(places: &[PlaceRef], out: &mut Vec<u8>) {
+    put_varint(out, places.len() as u64);
+    for place in places {
+        put_varint(out, place.0.into());
+    }
+}
+
+fn encode_event(event: &EventState, out: &mut Vec<u8>) {
+    put_varint(out, event.event.into());
+    put_bytes(out, event.event_id.as_bytes());
+    put_varint(out, event.revision);
+    out.extend_from_slice(&event.currency);
+    put_varint(out, event.onsale_at_ms);
+    put_varint(out, event.prices.len() as u64);
+    for prices in &event.prices {
+        encode_prices(prices, out);
+    }
+    event.rules.encode(out);
+    put_varint(out, event.buyer_ceiling.into());
+    let sections = event.seat_map.specs();
+    put_varint(out, sections.len() as u64);
+    for section in &sections {
+        section.encode(out);
+    }
+}
