@@ -1,0 +1,341 @@
+//! Owns how openraft's entries, votes and marks stand in the node's log.
+//!
+//! An entry's batch is stored as the very bytes it arrived in. Must never answer openraft before the
+//! log says "durable", except for appends, whose callback says so.
+
+use std::{
+    collections::VecDeque,
+    fmt::Debug,
+    io,
+    ops::{Bound, RangeBounds},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use openraft::{
+    AnyError, CommittedLeaderId, LeaderId, LogState, OptionalSend, RaftLogReader, StorageIOError,
+    storage::{LogFlushed, RaftLogStorage},
+};
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use super::types::{Entry, LogId, Payload, Proposal, StorageError, TypeConfig, Vote};
+use crate::{
+    limits::APPEND_BYTES_MAX,
+    log::{Done, LogRecord, ShardLog},
+};
+
+/// Entries whose batch is kept decoded, so that what was just appended is not decoded to be applied.
+const DECODED_ENTRIES_MAX: usize = 256;
+
+const BLANK: u8 = 0;
+const NORMAL: u8 = 1;
+const MEMBERSHIP: u8 = 2;
+
+/// One shard's log as openraft sees it. Clones are handles to the same.
+#[derive(Clone, Debug)]
+pub struct LogStore {
+    log: ShardLog,
+    decoded: Arc<Mutex<VecDeque<Entry>>>,
+}
+
+impl LogStore {
+    /// On a shard's log.
+    #[must_use]
+    pub fn new(log: ShardLog) -> Self {
+        Self {
+            log,
+            decoded: Arc::default(),
+        }
+    }
+
+    fn read(&self, start: u64, end: u64, bytes_max: usize) -> Result<Vec<Entry>, StorageError> {
+        let records = self.log.read(start..end, bytes_max);
+        let mut entries = Vec::with_capacity(records.len());
+        for record in records {
+            let index = record.index;
+            let entry = match self.find_decoded(&record) {
+                Some(entry) => entry,
+                None => decode_entry(record).map_err(|what| {
+                    StorageError::from(StorageIOError::read_log_at_index(
+                        index,
+                        AnyError::error(what),
+                    ))
+                })?,
+            };
+            entries.push(entry);
+        }
+        Ok(entries)
+    }
+
+    /// A term has one leader and a leader one entry per index, so equal ids are equal entries.
+    fn find_decoded(&self, record: &LogRecord) -> Option<Entry> {
+        let decoded = self.decoded.lock();
+        let first = decoded.front()?.log_id.index;
+        let place = usize::try_from(record.index.checked_sub(first)?).ok()?;
+        decoded
+            .get(place)
+            .filter(|entry| entry.log_id == log_id_of(record))
+            .cloned()
+    }
+
+    fn keep_decoded(&self, entries: &[Entry]) {
+        let mut decoded = self.decoded.lock();
+        for entry in entries {
+            let follows = decoded
+                .back()
+                .is_none_or(|last| last.log_id.index + 1 == entry.log_id.index);
+            if !follows {
+                decoded.clear();
+            }
+            if decoded.len() == DECODED_ENTRIES_MAX {
+                decoded.pop_front();
+            }
+            decoded.push_back(entry.clone());
+        }
+    }
+
+    fn drop_decoded(&self, gone: impl Fn(u64) -> bool) {
+        let mut decoded = self.decoded.lock();
+        while decoded.back().is_some_and(|entry| gone(entry.log_id.index)) {
+            decoded.pop_back();
+        }
+        while decoded
+            .front()
+            .is_some_and(|entry| gone(entry.log_id.index))
+        {
+            decoded.pop_front();
+        }
+    }
+}
+
+/// Hands a callback to `submit` and waits until it is called.
+async fn durable(submit: impl FnOnce(Done)) -> io::Result<()> {
+    let (sender, receiver) = oneshot::channel();
+    submit(Box::new(move |result| {
+        let _ = sender.send(result);
+    }));
+    receiver
+        .await
+        .unwrap_or_else(|_| Err(io::Error::other("the log has gone")))
+}
+
+impl RaftLogReader<TypeConfig> for LogStore {
+    async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + OptionalSend>(
+        &mut self,
+        range: RB,
+    ) -> Result<Vec<Entry>, StorageError> {
+        let start = match range.start_bound() {
+            Bound::Included(&start) => start,
+            Bound::Excluded(&start) => start.saturating_add(1),
+            Bound::Unbounded => 0,
+        };
+        let end = match range.end_bound() {
+            Bound::Included(&end) => end.saturating_add(1),
+            Bound::Excluded(&end) => end,
+            Bound::Unbounded => u64::MAX,
+        };
+        self.read(start, end, usize::MAX)
+    }
+
+    async fn limited_get_log_entries(
+        &mut self,
+        start: u64,
+        end: u64,
+    ) -> Result<Vec<Entry>, StorageError> {
+        self.read(start, end, APPEND_BYTES_MAX)
+    }
+}
+
+impl RaftLogStorage<TypeConfig> for LogStore {
+    type LogReader = Self;
+
+    async fn get_log_state(&mut self) -> Result<LogState<TypeConfig>, StorageError> {
+        let state = self.log.state();
+        let purged = state
+            .purged
+            .as_ref()
+            .map(|mark| decode_log_id(&mark.id))
+            .transpose();
+        let last_purged_log_id = purged.map_err(|what| read_error(&what))?;
+        let last = state
+            .last
+            .map(|(term, index, origin)| log_id(term, origin, index));
+        Ok(LogState {
+            last_purged_log_id,
+            last_log_id: last.or(last_purged_log_id),
+        })
+    }
+
+    async fn get_log_reader(&mut self) -> Self {
+        self.clone()
+    }
+
+    async fn save_vote(&mut self, vote: &Vote) -> Result<(), StorageError> {
+        let vote = encode_vote(vote);
+        durable(|done| self.log.save_vote(vote, done))
+            .await
+            .map_err(|error| StorageIOError::write_vote(AnyError::new(&error)).into())
+    }
+
+    async fn read_vote(&mut self) -> Result<Option<Vote>, StorageError> {
+        let vote = self
+            .log
+            .state()
+            .vote
+            .map(|vote| decode_vote(&vote))
+            .transpose();
+        vote.map_err(|what| StorageIOError::read_vote(AnyError::error(what)).into())
+    }
+
+    async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), StorageError> {
+        if let Some(committed) = committed {
+            self.log
+                .save_committed(committed.index, encode_log_id(&committed));
+        }
+        Ok(())
+    }
+
+    async fn read_committed(&mut self) -> Result<Option<LogId>, StorageError> {
+        let mark = self.log.state().committed;
+        let committed = mark.map(|mark| decode_log_id(&mark.id)).transpose();
+        committed.map_err(|what| read_error(&what))
+    }
+
+    async fn append<I>(
+        &mut self,
+        entries: I,
+        callback: LogFlushed<TypeConfig>,
+    ) -> Result<(), StorageError>
+    where
+        I: IntoIterator<Item = Entry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let entries: Vec<Entry> = entries.into_iter().collect();
+        let mut records = Vec::with_capacity(entries.len());
+        for entry in &entries {
+            records.push(encode_entry(entry).map_err(|error| {
+                StorageError::from(StorageIOError::write_log_entry(
+                    entry.log_id,
+                    AnyError::error(error),
+                ))
+            })?);
+        }
+        self.keep_decoded(&entries);
+        self.log.append(
+            records,
+            Box::new(move |result| callback.log_io_completed(result)),
+        );
+        Ok(())
+    }
+
+    async fn truncate(&mut self, log_id: LogId) -> Result<(), StorageError> {
+        self.drop_decoded(|index| index >= log_id.index);
+        durable(|done| self.log.truncate_from(log_id.index, done))
+            .await
+            .map_err(|error| StorageIOError::write_logs(AnyError::new(&error)).into())
+    }
+
+    async fn purge(&mut self, log_id: LogId) -> Result<(), StorageError> {
+        self.drop_decoded(|index| index <= log_id.index);
+        durable(|done| {
+            self.log
+                .purge_to(log_id.index, encode_log_id(&log_id), done)
+        })
+        .await
+        .map_err(|error| StorageIOError::write_logs(AnyError::new(&error)).into())
+    }
+}
+
+fn read_error(what: &str) -> StorageError {
+    StorageIOError::read_logs(AnyError::error(what)).into()
+}
+
+fn log_id(term: u64, leader: u64, index: u64) -> LogId {
+    LogId::new(CommittedLeaderId::new(term, leader), index)
+}
+
+fn log_id_of(record: &LogRecord) -> LogId {
+    log_id(record.term, record.origin, record.index)
+}
+
+fn encode_entry(entry: &Entry) -> Result<LogRecord, serde_json::Error> {
+    let (tag, payload) = match &entry.payload {
+        Payload::Blank => (BLANK, Bytes::new()),
+        Payload::Normal(proposal) => (NORMAL, proposal.bytes().clone()),
+        Payload::Membership(members) => (MEMBERSHIP, serde_json::to_vec(members)?.into()),
+    };
+    Ok(LogRecord {
+        term: entry.log_id.leader_id.term,
+        index: entry.log_id.index,
+        origin: entry.log_id.leader_id.node_id,
+        tag,
+        payload,
+    })
+}
+
+/// Reads an entry from its record; an error says what is wrong.
+pub fn decode_entry(record: LogRecord) -> Result<Entry, String> {
+    let log_id = log_id_of(&record);
+    let payload = match record.tag {
+        BLANK => Payload::Blank,
+        NORMAL => {
+            let proposal = Proposal::decode(record.payload);
+            Payload::Normal(proposal.map_err(|error| format!("batch of {log_id}: {error}"))?)
+        }
+        MEMBERSHIP => {
+            let members = serde_json::from_slice(&record.payload);
+            Payload::Membership(members.map_err(|error| format!("members of {log_id}: {error}"))?)
+        }
+        tag => return Err(format!("entry {log_id} has the unknown kind {tag}")),
+    };
+    Ok(Entry { log_id, payload })
+}
+
+fn encode_log_id(log_id: &LogId) -> Bytes {
+    let leader = &log_id.leader_id;
+    let numbers = [leader.term, leader.node_id, log_id.index];
+    numbers
+        .iter()
+        .flat_map(|number| number.to_le_bytes())
+        .collect()
+}
+
+/// Reads the log id of a purge or committed mark; an error says what is wrong.
+pub fn decode_log_id(bytes: &[u8]) -> Result<LogId, String> {
+    let numbers: [u8; 24] = bytes
+        .try_into()
+        .map_err(|_| format!("a log id of {} bytes", bytes.len()))?;
+    Ok(log_id(
+        number(&numbers, 0),
+        number(&numbers, 8),
+        number(&numbers, 16),
+    ))
+}
+
+fn encode_vote(vote: &Vote) -> Bytes {
+    let mut bytes = Vec::with_capacity(17);
+    bytes.extend_from_slice(&vote.leader_id.term.to_le_bytes());
+    bytes.extend_from_slice(&vote.leader_id.node_id.to_le_bytes());
+    bytes.push(u8::from(vote.committed));
+    bytes.into()
+}
+
+/// Reads a vote; an error says what is wrong.
+pub fn decode_vote(bytes: &[u8]) -> Result<Vote, String> {
+    let fields: [u8; 17] = bytes
+        .try_into()
+        .map_err(|_| format!("a vote of {} bytes", bytes.len()))?;
+    let leader_id = LeaderId::new(number(&fields, 0), number(&fields, 8));
+    Ok(Vote {
+        leader_id,
+        committed: fields[16] != 0,
+    })
+}
+
+fn number(bytes: &[u8], at: usize) -> u64 {
+    bytes
+        .get(at..at + 8)
+        .and_then(|b| b.try_into().ok())
+        .map_or(0, u64::from_le_bytes)
+}
