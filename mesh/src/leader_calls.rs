@@ -26,12 +26,16 @@ macro_rules! leader_calls {
                 ) -> Result<$answer, Failure> {
                     let shard: fn(&$request) -> u32 = $shard;
                     let attempt = attempt_for(&request, deadline);
-                    self.on_leader_within(shard(&request), deadline, attempt, async |channel, timeout| {
-                        pb::$client::$service::new(channel)
-                            .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
-                            .max_encoding_message_size(limits::MESSAGE_BYTES_MAX)
-                            .$name(timed(request.clone(), timeout))
-                            .await
+                    let shard = shard(&request);
+                    self.on_leader_within(shard, deadline, attempt, |channel, timeout| {
+                        let request = timed(request.clone(), timeout);
+                        async move {
+                            pb::$client::$service::new(channel)
+                                .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
+                                .max_encoding_message_size(limits::MESSAGE_BYTES_MAX)
+                                .$name(request)
+                                .await
+                        }
                     })
                     .await
                 }
@@ -84,10 +88,13 @@ impl ShardClient {
             cluster: cluster.to_owned(),
         };
         let response = self
-            .on_leader(shard, deadline, async |channel, timeout| {
-                pb::raft_service_client::RaftServiceClient::new(channel)
-                    .propose(timed(request.clone(), timeout))
-                    .await
+            .on_leader(shard, deadline, |channel, timeout| {
+                let request = timed(request.clone(), timeout);
+                async move {
+                    pb::raft_service_client::RaftServiceClient::new(channel)
+                        .propose(request)
+                        .await
+                }
             })
             .await?;
         Ok(response.payload)

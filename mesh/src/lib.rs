@@ -19,4 +19,4 @@ pub mod telemetry;
 pub use deadline::Deadline;
 pub use failure::Failure;
 pub use follower::Follower;
-pub use shard_client::{Node, ShardClient};
+pub use shard_client::{DIRECT, Node, ShardClient};

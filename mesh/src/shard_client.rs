@@ -18,7 +18,7 @@ use onsale_proto::{
     error::leader_hint,
 };
 use serde::{Deserialize, Serialize};
-use tonic::{Request, Response, Status, transport::Channel};
+use tonic::{Request, Response, Status, metadata::MetadataValue, transport::Channel};
 
 use crate::{
     Deadline, Failure, Follower, channel, limits,
@@ -53,6 +53,10 @@ struct Peer {
     channel: Channel,
     stream: SubmitStream,
 }
+
+/// Metadata of a call that the asked node must answer itself, or say who leads: its caller goes to
+/// the leader on its own.
+pub const DIRECT: &str = "onsale-direct";
 
 /// What to do after an attempt.
 enum Next {
@@ -141,15 +145,10 @@ impl ShardClient {
         self.on_leader(
             onsale_proto::id::shard_of(hold),
             deadline,
-            async |channel, timeout| {
-                allocator(channel)
-                    .get_hold(timed(
-                        pb::GetHoldRequest {
-                            hold_id: hold_id.clone(),
-                        },
-                        timeout,
-                    ))
-                    .await
+            |channel, timeout| {
+                let hold_id = hold_id.clone();
+                let request = direct(pb::GetHoldRequest { hold_id }, timeout);
+                async move { allocator(channel).get_hold(request).await }
             },
         )
         .await
@@ -168,15 +167,10 @@ impl ShardClient {
         self.on_leader(
             onsale_proto::id::shard_of(order),
             deadline,
-            async |channel, timeout| {
-                allocator(channel)
-                    .get_order(timed(
-                        pb::GetOrderRequest {
-                            order_id: order_id.clone(),
-                        },
-                        timeout,
-                    ))
-                    .await
+            |channel, timeout| {
+                let order_id = order_id.clone();
+                let request = direct(pb::GetOrderRequest { order_id }, timeout);
+                async move { allocator(channel).get_order(request).await }
             },
         )
         .await
@@ -228,12 +222,15 @@ impl ShardClient {
     ///
     /// # Errors
     /// The answer's code; `outcome_unknown` or `unavailable` when the deadline passed.
-    pub async fn on_leader<T>(
+    pub async fn on_leader<T, F>(
         &self,
         shard: u32,
         deadline: Deadline,
-        call: impl AsyncFn(Channel, Duration) -> Result<Response<T>, Status>,
-    ) -> Result<T, Failure> {
+        call: impl Fn(Channel, Duration) -> F,
+    ) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<Response<T>, Status>> + Send,
+    {
         self.on_leader_within(shard, deadline, limits::ATTEMPT_TIMEOUT, call)
             .await
     }
@@ -242,13 +239,16 @@ impl ShardClient {
     ///
     /// # Errors
     /// Like [`Self::on_leader`].
-    pub async fn on_leader_within<T>(
+    pub async fn on_leader_within<T, F>(
         &self,
         shard: u32,
         deadline: Deadline,
         attempt: Duration,
-        call: impl AsyncFn(Channel, Duration) -> Result<Response<T>, Status>,
-    ) -> Result<T, Failure> {
+        call: impl Fn(Channel, Duration) -> F,
+    ) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<Response<T>, Status>> + Send,
+    {
         let mut attempts = Attempts::new(deadline);
         attempts.timeout = attempt;
         let mut place = self.leader(shard);
@@ -424,6 +424,15 @@ fn allocator(channel: Channel) -> pb::allocator_service_client::AllocatorService
 pub(crate) fn timed<T>(message: T, timeout: Duration) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(timeout);
+    request
+}
+
+/// Like [`timed`], and to be answered by the node that is asked or not at all.
+fn direct<T>(message: T, timeout: Duration) -> Request<T> {
+    let mut request = timed(message, timeout);
+    request
+        .metadata_mut()
+        .insert(DIRECT, MetadataValue::from_static("1"));
     request
 }
 
