@@ -33,13 +33,13 @@ pub(crate) struct SubmitStream {
 
 struct Waiting {
     item: SubmitItem,
-    answer: oneshot::Sender<Outcome>,
+    answer: oneshot::Sender<Result<Outcome, NoOutcome>>,
 }
 
 /// Unanswered commands; a tag is a place in here.
 #[derive(Default)]
 struct Unanswered {
-    places: Vec<Option<oneshot::Sender<Outcome>>>,
+    places: Vec<Option<oneshot::Sender<Result<Outcome, NoOutcome>>>>,
     free: Vec<usize>,
 }
 
@@ -59,7 +59,7 @@ impl SubmitStream {
             .send(Waiting { item, answer })
             .await
             .map_err(|_| NoOutcome::NotSent)?;
-        outcome.await.map_err(|_| NoOutcome::Unknown)
+        outcome.await.unwrap_or(Err(NoOutcome::Unknown))
     }
 
     fn queue(&self) -> mpsc::Sender<Waiting> {
@@ -84,7 +84,7 @@ async fn run(channel: Channel, mut queue: mpsc::Receiver<Waiting>) {
     let (requests, outbound) = mpsc::channel(limits::STREAM_MESSAGES_MAX);
     let opening = service.submit(ReceiverStream::new(outbound));
     let Ok(Ok(response)) = tokio::time::timeout(limits::ATTEMPT_TIMEOUT, opening).await else {
-        return;
+        return give_back(queue).await;
     };
     let unanswered = Arc::new(Mutex::new(Unanswered::default()));
     let reading = tokio::spawn(read(response.into_inner(), Arc::clone(&unanswered)));
@@ -94,8 +94,16 @@ async fn run(channel: Channel, mut queue: mpsc::Receiver<Waiting>) {
         () = writing => reading.abort(),
         _ = &mut reading => {}
     }
-    queue.close();
     unanswered.lock().places.clear();
+    give_back(queue).await;
+}
+
+/// Tells those whose command was never sent.
+async fn give_back(mut queue: mpsc::Receiver<Waiting>) {
+    queue.close();
+    while let Some(waiting) = queue.recv().await {
+        let _ = waiting.answer.send(Err(NoOutcome::NotSent));
+    }
 }
 
 async fn write(
@@ -151,7 +159,7 @@ impl Unanswered {
         self.free.push(place);
         if let Some(outcome) = answer.outcome {
             // Nobody waits any more when the request's budget is used up.
-            let _ = sender.send(outcome);
+            let _ = sender.send(Ok(outcome));
         }
     }
 }
