@@ -6,7 +6,10 @@
 //! that is not in the log.
 
 pub mod config;
+pub mod document;
 pub mod error;
+pub mod feed;
+pub mod front;
 pub mod limits;
 pub mod log;
 pub mod metrics;
@@ -15,3 +18,6 @@ pub mod rpc;
 pub mod service;
 pub mod shard;
 
+pub use config::Config;
+pub use error::{Error, ProposeError};
+pub use service::{Handle, Service};

@@ -1,1 +1,142 @@
-//! Placeholder.
+//! Owns the bounds of a node: queues, batches, waits, snapshots, and the proofs that they fit.
+//!
+//! What is policy stands in [`crate::Config`]; what bounds a shard's state stands in
+//! `onsale_state::limits`. Must never hold a bound that replicas have to agree on.
+
+use std::time::Duration;
+
+/// Commands that wait for a shard's batcher when the configuration does not say otherwise.
+pub const QUEUE_COMMANDS_MAX: usize = 8_192;
+/// Streams of commands to one node.
+pub const STREAMS_MAX: usize = 1_024;
+/// Unanswered items of one stream; past it the stream is not read on.
+pub const STREAM_UNANSWERED_MAX: usize = 8_192;
+/// Answers in one stream message.
+pub const STREAM_ANSWERS_MAX: usize = 1_024;
+/// Longest budget an item may ask for.
+pub const BUDGET_MAX: Duration = Duration::from_secs(30);
+/// How long a batch may stay undecided before its commands are answered "unknown".
+pub const BATCH_WAIT_MAX: Duration = Duration::from_secs(10);
+/// How long a batch may stay undecided after its leader lost the lead.
+pub const LOST_LEAD_WAIT_MAX: Duration = Duration::from_millis(500);
+/// How often an idle leader looks whether time has something to do.
+pub const TICK_INTERVAL: Duration = Duration::from_millis(250);
+/// How old a peer's clock may be to count for the median.
+pub const CLOCK_AGE_MAX: Duration = Duration::from_secs(60);
+/// How long a read may wait for its index to be applied when the caller sets no deadline.
+pub const READ_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// Nodes of a cluster.
+pub const NODES_MAX: usize = 7;
+/// Selling shards of a cluster.
+pub const SHARDS_MAX: u32 = 256;
+/// Bytes of a cluster's name.
+pub const CLUSTER_NAME_BYTES_MAX: usize = 64;
+
+/// Bytes of entries in one append call; one larger entry travels alone.
+pub const APPEND_BYTES_MAX: usize = 2 << 20;
+/// Entries in one append call.
+pub const APPEND_ENTRIES_MAX: u64 = 64;
+/// Time for one append call on the wire. Longer than openraft waits: a call that it gave up goes
+/// on, so that a large entry gets through a slow link at all.
+pub const APPEND_TIMEOUT: Duration = Duration::from_secs(2);
+/// Time for one vote call on the wire.
+pub const VOTE_TIMEOUT: Duration = Duration::from_millis(400);
+/// Time for a snapshot to be sent and installed.
+pub const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(120);
+/// Bytes of one piece of a snapshot, on disk and on the wire.
+pub const SNAPSHOT_PIECE_BYTES: usize = 256 << 10;
+/// Snapshot pieces that wait for the connection.
+pub const SNAPSHOT_PIECES_MAX: usize = 4;
+/// Bytes of a snapshot that is read at all.
+pub const SNAPSHOT_BYTES_MAX: u64 = 8 << 30;
+/// Bytes of a snapshot's description.
+pub const SNAPSHOT_META_BYTES_MAX: usize = 64 << 10;
+/// Snapshots kept for each shard.
+pub const SNAPSHOTS_KEPT: usize = 2;
+/// Entries kept in the log after a snapshot took them in, for followers a little behind.
+pub const ENTRIES_KEPT_AFTER_SNAPSHOT: u64 = 1_000;
+
+/// One question to a peer while a cluster is formed, or about its status.
+pub const DESCRIBE_TIMEOUT: Duration = Duration::from_millis(500);
+/// Pause between rounds of questions while a cluster is formed.
+pub const FORMING_PAUSE: Duration = Duration::from_millis(100);
+/// How often a waiting node says what it waits for.
+pub const FORMING_REPORT_INTERVAL: Duration = Duration::from_secs(3);
+/// Smallest log segment: half of one must take the largest entry.
+pub const LOG_SEGMENT_BYTES_MIN: u64 = 10 << 20;
+/// How often the log's size and age are compared with their bounds.
+pub const LOG_CARE_INTERVAL: Duration = Duration::from_secs(5);
+
+const _: () = {
+    assert!(APPEND_BYTES_MAX + onsale_state::limits::BATCH_DECODE_BYTES_MAX < MESSAGE_BYTES_MAX);
+    assert!(
+        LOG_SEGMENT_BYTES_MIN / 2
+            > onsale_state::limits::BATCH_DECODE_BYTES_MAX as u64 + 64 * 1024
+    );
+    assert!(SNAPSHOT_PIECE_BYTES + SNAPSHOT_META_BYTES_MAX < MESSAGE_BYTES_MAX);
+    assert!(STREAM_ANSWERS_MAX <= STREAM_UNANSWERED_MAX);
+    assert!(LOST_LEAD_WAIT_MAX.as_millis() < BATCH_WAIT_MAX.as_millis());
+    assert!(TICK_INTERVAL.as_millis() < CLOCK_AGE_MAX.as_millis());
+};
+
+const MESSAGE_BYTES_MAX: usize = onsale_mesh::limits::MESSAGE_BYTES_MAX;
+
+/// Entries with changes that a shard's feed remembers for followers that resume.
+pub const FEED_ENTRIES_MAX: usize = 16_384;
+/// Bytes of encoded changes that a shard's feed remembers.
+pub const FEED_BYTES_MAX: usize = 16 << 20;
+/// Followers of one shard on one node.
+pub const FEED_FOLLOWERS_MAX: usize = 256;
+/// Messages that a follower has in hand; the rest waits in the feed's memory.
+pub const FEED_BURST_MAX: usize = 64;
+/// Bytes after which a snapshot goes on in another message.
+pub const FEED_PIECE_BYTES: usize = 16 << 20;
+/// How long a follower that is ahead of this replica waits for it.
+pub const FEED_CATCH_UP_MAX: Duration = Duration::from_secs(5);
+/// How long entries without changes may go unmentioned.
+pub const FEED_QUIET_MAX: Duration = Duration::from_millis(250);
+/// How long a follower hears nothing when nothing happens.
+pub const FEED_SILENCE_MAX: Duration = Duration::from_secs(1);
+
+/// What a unary call may take whose caller set no deadline (contract).
+pub const UNARY_TIMEOUT: Duration = Duration::from_millis(500);
+/// What creating or changing an event may take whose caller set no deadline: three entries in two
+/// groups.
+pub const CONTROL_TIMEOUT: Duration = Duration::from_secs(3);
+/// The longest deadline that is honoured.
+pub const UNARY_TIMEOUT_MAX: Duration = Duration::from_secs(30);
+/// How long a call waits for an event that this process has not heard of yet.
+pub const EVENT_WAIT_MAX: Duration = Duration::from_millis(250);
+/// Bytes of an idempotency key (contract).
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+/// Bytes of a buyer's number.
+pub const BUYER_BYTES_MAX: usize = 255;
+/// How long leasing jobs may wait for one to be due.
+pub const LEASE_WAIT_MAX: Duration = Duration::from_secs(10);
+/// Pause before unfinished events are looked at again.
+pub const RESUME_PAUSE: Duration = Duration::from_millis(500);
+/// Streams relayed at once by a process without a replica.
+pub const RELAYED_STREAMS_MAX: usize = 1_024;
+/// Unanswered items of one relayed stream; past it the stream is not read on.
+pub const RELAYED_UNANSWERED_MAX: usize = 1_024;
+
+/// Bytes of an event's or section's name, city or venue.
+pub const TITLE_BYTES_MAX: usize = 200;
+/// Bytes of an event's description.
+pub const DESCRIPTION_BYTES_MAX: usize = 20_000;
+/// Seats of one row.
+pub const ROW_SEATS_MAX: u32 = 10_000;
+/// Extensions of one hold.
+pub const EXTENSIONS_MAX: u32 = 1_000;
+/// The last point in time that can be written: the end of the year 9999.
+pub const TIME_MS_MAX: u64 = 253_402_300_799_999;
+
+const _: () = {
+    assert!(FEED_BURST_MAX < FEED_ENTRIES_MAX);
+    assert!(FEED_QUIET_MAX.as_millis() < FEED_SILENCE_MAX.as_millis());
+    assert!(FEED_PIECE_BYTES + onsale_state::limits::DOCUMENT_BYTES_MAX < MESSAGE_BYTES_MAX);
+    assert!(UNARY_TIMEOUT.as_millis() < UNARY_TIMEOUT_MAX.as_millis());
+    assert!(EVENT_WAIT_MAX.as_millis() < UNARY_TIMEOUT.as_millis());
+    assert!(ROW_SEATS_MAX <= 0xffff && EXTENSIONS_MAX <= 0xffff, "16 bits in the state");
+};

@@ -1,1 +1,134 @@
-//! Placeholder.
+//! Owns the names of everything this crate measures, and what each means.
+//!
+//! `docs/metrics.md` is held against [`ALL`]. Must never label by buyer, hold or order.
+
+use metrics::{counter, gauge, histogram};
+
+/// Commands waiting for a shard's batcher.
+pub const QUEUE_COMMANDS: &str = "onsale_allocator_queue_commands";
+/// Commands refused because the queue was full.
+pub const QUEUE_REFUSED_TOTAL: &str = "onsale_allocator_queue_refused_total";
+/// Commands in a batch.
+pub const BATCH_COMMANDS: &str = "onsale_allocator_batch_commands";
+/// Bytes of a batch's commands.
+pub const BATCH_BYTES: &str = "onsale_allocator_batch_bytes";
+/// What closed a batch: `empty_queue`, `commands` or `bytes`.
+pub const BATCH_CLOSED_TOTAL: &str = "onsale_allocator_batch_closed_total";
+/// From submission of a batch to its outcomes.
+pub const COMMIT_SECONDS: &str = "onsale_allocator_commit_seconds";
+/// Applying one entry.
+pub const APPLY_SECONDS: &str = "onsale_allocator_apply_seconds";
+/// Commands by outcome: `done`, `replayed`, `rejected`.
+pub const COMMANDS_TOTAL: &str = "onsale_allocator_commands_total";
+/// Batches whose outcome was not known.
+pub const UNKNOWN_TOTAL: &str = "onsale_allocator_unknown_total";
+/// Commands whose time was over before they were submitted.
+pub const EXPIRED_IN_QUEUE_TOTAL: &str = "onsale_allocator_expired_in_queue_total";
+/// Times this node saw a shard's leader change.
+pub const LEADER_CHANGES_TOTAL: &str = "onsale_allocator_leader_changes_total";
+/// 1 where this node leads the shard, else 0.
+pub const LEADS: &str = "onsale_allocator_leads";
+/// Index of the last applied entry.
+pub const APPLIED_INDEX: &str = "onsale_allocator_applied_index";
+/// Log time less the wall clock of this node, in seconds.
+pub const LOG_TIME_SKEW_SECONDS: &str = "onsale_allocator_log_time_skew_seconds";
+/// Ticks written because time had something to do.
+pub const TICKS_TOTAL: &str = "onsale_allocator_ticks_total";
+/// Building and writing a snapshot.
+pub const SNAPSHOT_SECONDS: &str = "onsale_allocator_snapshot_seconds";
+/// Bytes of the last snapshot written or installed.
+pub const SNAPSHOT_BYTES: &str = "onsale_allocator_snapshot_bytes";
+/// Snapshots forced because the log was too long or too old.
+pub const SNAPSHOTS_FORCED_TOTAL: &str = "onsale_allocator_snapshots_forced_total";
+/// Snapshots installed from a leader.
+pub const SNAPSHOTS_INSTALLED_TOTAL: &str = "onsale_allocator_snapshots_installed_total";
+/// Unanswered items of all streams.
+pub const STREAM_UNANSWERED: &str = "onsale_allocator_stream_unanswered";
+
+/// Every metric of this crate: name and meaning.
+pub const ALL: &[(&str, &str)] = &[
+    (QUEUE_COMMANDS, "Commands waiting for a shard's batcher, by shard."),
+    (QUEUE_REFUSED_TOTAL, "Commands refused because the shard's queue was full, by shard."),
+    (BATCH_COMMANDS, "Commands in one batch (histogram), by shard."),
+    (BATCH_BYTES, "Bytes of one batch's commands (histogram), by shard."),
+    (BATCH_CLOSED_TOTAL, "Batches by what closed them: empty_queue, commands, bytes."),
+    (COMMIT_SECONDS, "From a batch's submission to its outcomes (histogram), by shard."),
+    (APPLY_SECONDS, "Applying one entry (histogram), by shard."),
+    (COMMANDS_TOTAL, "Applied commands by outcome: done, replayed, rejected."),
+    (UNKNOWN_TOTAL, "Batches that were submitted and whose outcome was not known, by shard."),
+    (EXPIRED_IN_QUEUE_TOTAL, "Commands whose time was over before they were submitted, by shard."),
+    (LEADER_CHANGES_TOTAL, "Times this node saw a shard's leader change, by shard."),
+    (LEADS, "1 where this node leads the shard, else 0, by shard."),
+    (APPLIED_INDEX, "Index of the last applied entry, by shard."),
+    (LOG_TIME_SKEW_SECONDS, "Log time less this node's wall clock, by shard; leaders only."),
+    (TICKS_TOTAL, "Entries written because time had something to do, by shard."),
+    (SNAPSHOT_SECONDS, "Building and writing one snapshot (histogram), by shard."),
+    (SNAPSHOT_BYTES, "Bytes of the last snapshot written or installed, by shard."),
+    (SNAPSHOTS_FORCED_TOTAL, "Snapshots forced because the log was too long or old, by shard."),
+    (SNAPSHOTS_INSTALLED_TOTAL, "Snapshots installed from a leader, by shard."),
+    (STREAM_UNANSWERED, "Unanswered items of all streams of this node."),
+];
+
+/// Upper ends of the buckets of [`BATCH_COMMANDS`]; the binary gives them to its recorder.
+pub const BATCH_COMMANDS_BUCKETS: &[f64] = &[1., 2., 4., 8., 16., 32., 64., 128., 256., 384., 512.];
+
+/// The handles of one shard, made once: looking a metric up by name costs more than the command.
+#[derive(Clone)]
+pub(crate) struct ShardMetrics {
+    pub(crate) queue_commands: metrics::Gauge,
+    pub(crate) queue_refused: metrics::Counter,
+    pub(crate) batch_commands: metrics::Histogram,
+    pub(crate) batch_bytes: metrics::Histogram,
+    pub(crate) closed_by_queue: metrics::Counter,
+    pub(crate) closed_by_commands: metrics::Counter,
+    pub(crate) closed_by_bytes: metrics::Counter,
+    pub(crate) commit_seconds: metrics::Histogram,
+    pub(crate) apply_seconds: metrics::Histogram,
+    pub(crate) done: metrics::Counter,
+    pub(crate) replayed: metrics::Counter,
+    pub(crate) rejected: metrics::Counter,
+    pub(crate) unknown: metrics::Counter,
+    pub(crate) expired: metrics::Counter,
+    pub(crate) leader_changes: metrics::Counter,
+    pub(crate) leads: metrics::Gauge,
+    pub(crate) applied_index: metrics::Gauge,
+    pub(crate) skew_seconds: metrics::Gauge,
+    pub(crate) ticks: metrics::Counter,
+    pub(crate) snapshot_seconds: metrics::Histogram,
+    pub(crate) snapshot_bytes: metrics::Gauge,
+    pub(crate) snapshots_forced: metrics::Counter,
+    pub(crate) snapshots_installed: metrics::Counter,
+}
+
+impl ShardMetrics {
+    pub(crate) fn new(shard: u16) -> Self {
+        let no = shard.to_string();
+        let closed = |by: &'static str| counter!(BATCH_CLOSED_TOTAL, "by" => by);
+        let outcome = |kind: &'static str| counter!(COMMANDS_TOTAL, "outcome" => kind);
+        Self {
+            queue_commands: gauge!(QUEUE_COMMANDS, "shard" => no.clone()),
+            queue_refused: counter!(QUEUE_REFUSED_TOTAL, "shard" => no.clone()),
+            batch_commands: histogram!(BATCH_COMMANDS, "shard" => no.clone()),
+            batch_bytes: histogram!(BATCH_BYTES, "shard" => no.clone()),
+            closed_by_queue: closed("empty_queue"),
+            closed_by_commands: closed("commands"),
+            closed_by_bytes: closed("bytes"),
+            commit_seconds: histogram!(COMMIT_SECONDS, "shard" => no.clone()),
+            apply_seconds: histogram!(APPLY_SECONDS, "shard" => no.clone()),
+            done: outcome("done"),
+            replayed: outcome("replayed"),
+            rejected: outcome("rejected"),
+            unknown: counter!(UNKNOWN_TOTAL, "shard" => no.clone()),
+            expired: counter!(EXPIRED_IN_QUEUE_TOTAL, "shard" => no.clone()),
+            leader_changes: counter!(LEADER_CHANGES_TOTAL, "shard" => no.clone()),
+            leads: gauge!(LEADS, "shard" => no.clone()),
+            applied_index: gauge!(APPLIED_INDEX, "shard" => no.clone()),
+            skew_seconds: gauge!(LOG_TIME_SKEW_SECONDS, "shard" => no.clone()),
+            ticks: counter!(TICKS_TOTAL, "shard" => no.clone()),
+            snapshot_seconds: histogram!(SNAPSHOT_SECONDS, "shard" => no.clone()),
+            snapshot_bytes: gauge!(SNAPSHOT_BYTES, "shard" => no.clone()),
+            snapshots_forced: counter!(SNAPSHOTS_FORCED_TOTAL, "shard" => no.clone()),
+            snapshots_installed: counter!(SNAPSHOTS_INSTALLED_TOTAL, "shard" => no),
+        }
+    }
+}

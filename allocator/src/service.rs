@@ -1,1 +1,383 @@
-//! Placeholder.
+//! Owns a node of the allocator from its folder to its gRPC routes: opening, running, ending.
+//!
+//! Must never end the process itself except through the fatal hook, nor serve before the folder is
+//! known to be this node's.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use onsale_mesh::{Failure, ShardClient, limits::MESSAGE_BYTES_MAX};
+use onsale_proto::{
+    FILE_DESCRIPTORS,
+    allocator::{
+        cluster_service_server::ClusterServiceServer, raft_service_server::RaftServiceServer,
+    },
+    keyed::Secret,
+};
+use onsale_state::{Shard, ShardNo};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+use tonic_health::{
+    ServingStatus,
+    pb::health_server::HealthServer,
+    server::{HealthReporter, HealthService},
+};
+use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
+
+use crate::{
+    Config, Error,
+    limits::LOG_CARE_INTERVAL,
+    log::{Log, LogConfig, LogError, Recovered, real_disk::RealDisk},
+    metrics::ShardMetrics,
+    raft::{self, Replica, make_dir_durable, network::Peers},
+    rpc::{cluster::ClusterApi, node::Node, raft::RaftApi},
+    shard::{
+        Group, Groups, group::State, leadership, log_time::Clocks, placement::{Identity, Standing},
+    },
+};
+
+/// Called once when this node cannot go on: its disk failed or a replica ended. Ends the process
+/// unless a test passes its own.
+pub type FatalHook = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// What a process ends with when its storage failed.
+const EXIT_STORAGE: i32 = 70;
+
+/// A node, opened.
+pub struct Service {
+    config: Config,
+    handle: Handle,
+    client: ShardClient,
+    log: Arc<Log>,
+    clocks: Clocks,
+    secret: Secret,
+    tasks: JoinSet<()>,
+    fatal: FatalHook,
+    health: HealthReporter,
+    health_server: HealthServer<HealthService>,
+    node: Node,
+}
+
+/// What others may ask of a running node. Cheap to clone.
+#[derive(Clone)]
+pub struct Handle {
+    groups: Groups,
+    standing: Arc<Standing>,
+}
+
+impl Handle {
+    /// Waits until every shard has a leader that this node knows.
+    pub async fn ready(&self) {
+        let mut formed = self.standing.formed();
+        let _ = formed.wait_for(|formed| *formed).await;
+        for group in self.groups.iter() {
+            let mut changes = group.replica().changes();
+            while group.leader() == 0 {
+                if !changes.next().await {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Whether every shard has a leader that this node knows.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.standing.is_formed() && self.groups.iter().all(|group| group.leader() != 0)
+    }
+
+    /// All shards on this node, the control group (0) first.
+    #[must_use]
+    pub fn groups(&self) -> &Groups {
+        &self.groups
+    }
+
+    /// One shard on this node.
+    #[must_use]
+    pub fn group(&self, shard: u32) -> Option<&Group> {
+        self.groups.get(shard as usize)
+    }
+}
+
+impl Service {
+    /// Opens the folder, reads the log and snapshots back, and starts the replicas. A fatal error
+    /// later ends the process.
+    ///
+    /// # Errors
+    /// Wrong settings, a folder in use or of another node, damage; each says what to do.
+    pub async fn open(config: Config, secret: Secret) -> Result<Service, Error> {
+        let fatal = |reason: &str| {
+            tracing::error!("{reason}; this process ends");
+            std::process::exit(EXIT_STORAGE);
+        };
+        Service::open_with(config, secret, Arc::new(fatal)).await
+    }
+
+    /// Like [`Self::open`], with what happens on a fatal error.
+    ///
+    /// # Errors
+    /// Like [`Self::open`].
+    pub async fn open_with(
+        config: Config,
+        secret: Secret,
+        fatal: FatalHook,
+    ) -> Result<Service, Error> {
+        let wrong = config.check();
+        if !wrong.is_empty() {
+            return Err(Error::Config(wrong));
+        }
+        let (log, recovered) = open_log(&config, fatal.clone()).await?;
+        let identity = identity(&config, &recovered)?;
+        let standing = Arc::new(Standing::new(&config, identity.as_ref()));
+        let limits = identity.map_or(config.limits, |identity| identity.limits);
+        let clocks = Clocks::default();
+        let unusable = |failure: Failure| Error::Config(vec![failure.to_string()]);
+        let peers = Peers::new(&config.cluster, &config.nodes, clocks.clone());
+        let peers = peers.map_err(unusable)?;
+        let client = ShardClient::new(config.nodes.clone()).map_err(unusable)?;
+        let mut tasks = JoinSet::new();
+        let mut groups = Vec::new();
+        for no in 0..=config.shards {
+            let no = ShardNo::try_from(no).unwrap_or(ShardNo::MAX);
+            let shards = ShardNo::try_from(config.shards).unwrap_or(ShardNo::MAX);
+            let shard = Shard::new(no, shards, limits.into());
+            let opened = Opened { config: &config, log: &log, peers: &peers, clocks: &clocks };
+            groups.push(opened.group(shard, &mut tasks).await?);
+        }
+        let health = HealthReporter::new();
+        let health_service = HealthService::from_health_reporter(health.clone());
+        let health_server = HealthServer::new(health_service);
+        let handle = Handle { groups: groups.into(), standing };
+        let node = Node::new(handle.groups.clone(), client.clone(), &config.cluster);
+        Ok(Service {
+            config,
+            handle,
+            client,
+            log: Arc::new(log),
+            clocks,
+            secret,
+            tasks,
+            fatal,
+            health,
+            health_server,
+            node,
+        })
+    }
+
+    /// This node's services, with health and reflection.
+    #[must_use]
+    pub fn routes(&self) -> Routes {
+        let groups = self.handle.groups.clone();
+        let raft = RaftApi {
+            cluster: self.config.cluster.clone(),
+            groups: groups.clone(),
+            clocks: self.clocks.clone(),
+            identified: self.handle.standing.identified(),
+        };
+        let raft = RaftServiceServer::new(raft)
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        let standing = self.handle.standing.clone();
+        let cluster = ClusterApi { groups, standing, client: self.client.clone() };
+        let routes = self.node.routes(self.secret.clone());
+        let routes = routes.add_service(raft).add_service(ClusterServiceServer::new(cluster));
+        let routes = routes.add_service(self.health_server.clone());
+        match reflection() {
+            Some(reflection) => routes.add_service(reflection),
+            None => routes,
+        }
+    }
+
+    /// What others may ask of this node.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Forms or joins the cluster, and keeps the node going until `shutdown`. The routes must be
+    /// served meanwhile: peers ask.
+    ///
+    /// # Errors
+    /// Why the node must not be part of the cluster (see design D19), or what ended it.
+    pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), Error> {
+        let ended = tokio::select! {
+            () = shutdown.cancelled() => Ok(()),
+            ended = self.live() => ended,
+        };
+        if let Err(error @ Error::Replica { .. }) = &ended {
+            (self.fatal)(&error.to_string());
+        }
+        for group in self.handle.groups.iter() {
+            group.replica().shutdown().await;
+        }
+        self.tasks.shutdown().await;
+        if let Some(log) = Arc::into_inner(self.log) {
+            let _ = tokio::task::spawn_blocking(move || log.shutdown()).await;
+        }
+        ended
+    }
+
+    async fn live(&self) -> Result<(), Error> {
+        let forming = async {
+            let standing = &self.handle.standing;
+            standing.form(&self.config, &self.client, &self.handle.groups).await?;
+            std::future::pending::<Result<(), Error>>().await
+        };
+        tokio::select! {
+            failed = forming => failed,
+            failed = watch_replicas(&self.handle.groups) => Err(failed),
+            () = self.report_health() => Ok(()),
+            () = self.node.clone().run(CancellationToken::new()) => Ok(()),
+            () = self.care_for_log() => Ok(()),
+        }
+    }
+
+    /// Says of each shard whether it is served, to whoever asks for health.
+    async fn report_health(&self) {
+        let mut every = tokio::time::interval(Duration::from_millis(250));
+        let mut said: Vec<Option<bool>> = vec![None; self.handle.groups.len() + 1];
+        loop {
+            every.tick().await;
+            let all = ("".to_owned(), self.handle.is_ready());
+            let shards = self.handle.groups.iter();
+            let shards = shards.map(|group| (format!("shard-{}", group.no()), group.leader() != 0));
+            for (said, (name, ready)) in said.iter_mut().zip(std::iter::once(all).chain(shards)) {
+                if *said != Some(ready) {
+                    *said = Some(ready);
+                    let serving = if ready { ServingStatus::Serving } else { ServingStatus::NotServing };
+                    self.health.set_service_status(name, serving).await;
+                }
+            }
+        }
+    }
+
+    /// Snapshots the shard that holds back the oldest log segment, by number and by age.
+    async fn care_for_log(&self) {
+        let mut every = tokio::time::interval(LOG_CARE_INTERVAL);
+        loop {
+            every.tick().await;
+            let Some(holder) = self.log.oldest_holder() else { continue };
+            let now_ms = onsale_proto::time::now_ms();
+            let age_seconds = now_ms.saturating_sub(holder.opened_at_ms) / 1_000;
+            let too_many = holder.segments > self.config.log_segments_max as u64;
+            if !too_many && age_seconds <= self.config.log_age_seconds_max {
+                continue;
+            }
+            let Some(group) = self.handle.group(holder.shard.into()) else { continue };
+            tracing::info!(
+                shard = holder.shard, segments = holder.segments, age_seconds,
+                "the log is long or old; a snapshot is forced"
+            );
+            group.metrics().snapshots_forced.increment(1);
+            group.replica().force_snapshot_and_purge().await;
+        }
+    }
+}
+
+/// What opening a shard needs.
+struct Opened<'a> {
+    config: &'a Config,
+    log: &'a Log,
+    peers: &'a Peers,
+    clocks: &'a Clocks,
+}
+
+impl Opened<'_> {
+    async fn group(&self, shard: Shard, tasks: &mut JoinSet<()>) -> Result<Group, Error> {
+        let config = self.config;
+        let no = shard.shard();
+        let metrics = ShardMetrics::new(no);
+        let state = State::new(config.node, shard, self.clocks.clone(), metrics.clone());
+        let state = Arc::new(state);
+        let rank = leadership::rank(no.into(), config.node, &config.node_ids());
+        let parts = raft::Parts {
+            shard_no: no,
+            node: config.node,
+            data_dir: &config.data_dir,
+            heartbeat_ms: config.heartbeat_ms,
+            election_ms: leadership::election_timeout_ms(rank, config.election_ms),
+            snapshot_entries: config.snapshot_entries,
+            log: self.log.shard(no),
+            shard: state.shard(),
+            observer: state.clone(),
+            peers: self.peers.clone(),
+            metrics: metrics.clone(),
+        };
+        let replica = Replica::start(parts).await?;
+        Ok(Group::start(no, state, replica, config.queue_commands_max, metrics, tasks))
+    }
+}
+
+/// Reflection of all contracts, for `grpcurl` and the like.
+fn reflection() -> Option<ServerReflectionServer<impl ServerReflection>> {
+    let builder = tonic_reflection::server::Builder::configure();
+    let built = builder.register_encoded_file_descriptor_set(FILE_DESCRIPTORS).build_v1();
+    built.inspect_err(|error| tracing::error!(%error, "no reflection")).ok()
+}
+
+/// Waits until a replica has ended; says why.
+async fn watch_replicas(groups: &Groups) -> Error {
+    let watching = groups.iter().map(|group| {
+        Box::pin(async move {
+            let mut changes = group.replica().changes();
+            loop {
+                if let Some(reason) = group.status().ended {
+                    return Error::Replica { shard: group.no().into(), reason };
+                }
+                if !changes.next().await {
+                    let reason = "the replica has ended".to_owned();
+                    return Error::Replica { shard: group.no().into(), reason };
+                }
+            }
+        })
+    });
+    futures_util::future::select_all(watching).await.0
+}
+
+async fn open_log(config: &Config, fatal: FatalHook) -> Result<(Log, Recovered), Error> {
+    let dir = config.data_dir.join("log");
+    let segment_bytes = config.log_segment_bytes;
+    let opening = tokio::task::spawn_blocking(move || {
+        make_dir_durable(&dir).map_err(|error| Error::io(&dir, error))?;
+        let log = LogConfig { segment_bytes, ..LogConfig::new(dir) };
+        let hook = Arc::new(move |error: &LogError| fatal(&error.to_string()));
+        Ok(Log::open(log, Arc::new(RealDisk::new()), hook)?)
+    });
+    opening.await.map_err(|error| Error::Other(format!("opening the log: {error}")))?
+}
+
+/// Whose folder this is; `None` when it is empty.
+fn identity(config: &Config, recovered: &Recovered) -> Result<Option<Identity>, Error> {
+    let has_data = !recovered.shards.is_empty() || has_snapshots(&config.data_dir);
+    let identity = Identity::read(&config.data_dir)?;
+    match &identity {
+        Some(identity) => {
+            identity.check(config)?;
+            if identity.formed && !has_data {
+                return Err(Error::Emptied {
+                    node: config.node,
+                    cluster: config.cluster.clone(),
+                    folder: config.data_dir.clone(),
+                    peer: config.node,
+                });
+            }
+        }
+        None if has_data => {
+            return Err(Error::Other(format!(
+                "{} has a log or snapshots but no identity.json: it is not a whole folder of a \
+                 node; restore the file, or replace this replica with `onsale cluster \
+                 remove-replica` and `add-replica`",
+                config.data_dir.display()
+            )));
+        }
+        None => {}
+    }
+    Ok(identity)
+}
+
+fn has_snapshots(data_dir: &Path) -> bool {
+    let shards = std::fs::read_dir(data_dir.join("snapshots"));
+    shards.into_iter().flatten().flatten().any(|shard| {
+        std::fs::read_dir(shard.path()).is_ok_and(|mut files| files.next().is_some())
+    })
+}

@@ -1,0 +1,229 @@
+//! Owns how openraft applies entries to a shard, and how the shard is snapshotted and replaced.
+//!
+//! State lives in memory; it is the newest durable snapshot plus the log after it, so a snapshot is
+//! reported to openraft (which then purges) only when it is durable. Must never decide anything
+//! about seats, nor read a clock for the state.
+
+use std::{io, sync::Arc, time::Instant};
+
+use onsale_state::{Batch, Change, Outcome, Shard};
+use openraft::{
+    AnyError, EntryPayload, RaftSnapshotBuilder, Snapshot, StorageIOError,
+    storage::RaftStateMachine,
+};
+use parking_lot::Mutex;
+
+use super::{
+    snapshot::{SnapshotFile, Store},
+    types::{Entry, LogId, Outcomes, SnapshotMeta, StorageError, StoredMembership, TypeConfig},
+};
+use crate::{error::Error, metrics::ShardMetrics};
+
+/// Who wants to know what was applied. Called on the one task that applies, under the shard's lock.
+pub trait Observer: Send + Sync + 'static {
+    /// The entry at `index` was applied; `shard` is the state right after it.
+    fn applied(&self, index: u64, changes: &[Change], shard: &Shard);
+    /// The state was replaced by a snapshot's.
+    fn replaced(&self, index: u64, shard: &Shard);
+}
+
+/// What all handles of a shard's state machine share.
+pub(super) struct Machine {
+    shard: Arc<Mutex<Shard>>,
+    marks: Mutex<Marks>,
+    pub(super) store: Store,
+    observer: Arc<dyn Observer>,
+    metrics: ShardMetrics,
+}
+
+#[derive(Clone, Default)]
+struct Marks {
+    last_applied: Option<LogId>,
+    membership: StoredMembership,
+}
+
+/// openraft's handle.
+#[derive(Clone)]
+pub(super) struct StateMachine(pub(super) Arc<Machine>);
+
+impl Machine {
+    /// Loads the newest snapshot into `shard`, if there is one.
+    pub(super) fn open(
+        shard: Arc<Mutex<Shard>>,
+        store: Store,
+        observer: Arc<dyn Observer>,
+        metrics: ShardMetrics,
+    ) -> Result<Machine, Error> {
+        let mut marks = Marks::default();
+        if let Some(loaded) = store.load()? {
+            let state = Shard::decode_snapshot(&loaded.state);
+            *shard.lock() = state.map_err(|error| Error::Other(format!("a snapshot: {error}")))?;
+            marks.last_applied = loaded.meta.last_log_id;
+            marks.membership = loaded.meta.last_membership;
+        }
+        let index = marks.last_applied.map_or(0, |id| id.index);
+        observer.replaced(index, &shard.lock());
+        Ok(Machine { shard, marks: Mutex::new(marks), store, observer, metrics })
+    }
+
+    /// Index of the last applied entry, if there is one.
+    pub(super) fn applied_index(&self) -> Option<u64> {
+        self.marks.lock().last_applied.map(|id| id.index)
+    }
+
+    fn apply_one(&self, entry: Entry, changes: &mut Vec<Change>) -> Vec<Outcome> {
+        let started = Instant::now();
+        let mut outcomes = Vec::new();
+        changes.clear();
+        let index = entry.log_id.index;
+        let mut shard = self.shard.lock();
+        if let EntryPayload::Normal(proposal) = &entry.payload {
+            let batch: &Batch = proposal.batch();
+            outcomes.reserve(batch.commands.len());
+            shard.apply(index, batch, &mut outcomes, changes);
+        }
+        self.observer.applied(index, changes, &shard);
+        drop(shard);
+        let mut marks = self.marks.lock();
+        marks.last_applied = Some(entry.log_id);
+        if let EntryPayload::Membership(members) = entry.payload {
+            marks.membership = StoredMembership::new(Some(entry.log_id), members);
+        }
+        drop(marks);
+        self.metrics.apply_seconds.record(started.elapsed());
+        self.metrics.applied_index.set(index as f64);
+        count(&self.metrics, &outcomes);
+        outcomes
+    }
+
+    fn build(&self) -> Picture {
+        let started = Instant::now();
+        let shard = self.shard.lock();
+        let marks = self.marks.lock().clone();
+        let mut state = Vec::new();
+        shard.encode_snapshot(&mut state);
+        drop(shard);
+        let id = marks.last_applied.map_or_else(|| "empty".to_owned(), |id| id.to_string());
+        let meta = SnapshotMeta {
+            last_log_id: marks.last_applied,
+            last_membership: marks.membership,
+            snapshot_id: id,
+        };
+        Picture { meta, state, started }
+    }
+}
+
+struct Picture {
+    meta: SnapshotMeta,
+    state: Vec<u8>,
+    started: Instant,
+}
+
+fn count(metrics: &ShardMetrics, outcomes: &[Outcome]) {
+    let (mut done, mut replayed, mut rejected) = (0, 0, 0);
+    for outcome in outcomes {
+        match (&outcome.result, outcome.replayed) {
+            (Err(_), _) => rejected += 1,
+            (Ok(_), true) => replayed += 1,
+            (Ok(_), false) => done += 1,
+        }
+    }
+    metrics.done.increment(done);
+    metrics.replayed.increment(replayed);
+    metrics.rejected.increment(rejected);
+}
+
+/// openraft's handle for writing one snapshot; the state was encoded when it was made.
+pub(super) struct Builder {
+    machine: Arc<Machine>,
+    picture: Option<Picture>,
+}
+
+impl RaftSnapshotBuilder<TypeConfig> for Builder {
+    async fn build_snapshot(&mut self) -> Result<Snapshot<TypeConfig>, StorageError> {
+        let machine = self.machine.clone();
+        let picture = self.picture.take().unwrap_or_else(|| machine.build());
+        let meta = picture.meta.clone();
+        let metrics = machine.metrics.clone();
+        let writing = tokio::task::spawn_blocking(move || {
+            let file = machine.store.write(&picture.meta, &picture.state);
+            metrics.snapshot_bytes.set(picture.state.len() as f64);
+            metrics.snapshot_seconds.record(picture.started.elapsed());
+            file
+        });
+        let written = writing.await.map_err(io::Error::other).flatten();
+        let file = written.map_err(|error| cannot_write(&error))?;
+        Ok(Snapshot { meta, snapshot: Box::new(file) })
+    }
+}
+
+impl RaftStateMachine<TypeConfig> for StateMachine {
+    type SnapshotBuilder = Builder;
+
+    async fn applied_state(
+        &mut self,
+    ) -> Result<(Option<LogId>, StoredMembership), StorageError> {
+        let marks = self.0.marks.lock().clone();
+        Ok((marks.last_applied, marks.membership))
+    }
+
+    async fn apply<I>(&mut self, entries: I) -> Result<Vec<Outcomes>, StorageError>
+    where
+        I: IntoIterator<Item = Entry> + Send,
+        I::IntoIter: Send,
+    {
+        let mut changes = Vec::new();
+        let entries = entries.into_iter();
+        Ok(entries.map(|entry| Outcomes(self.0.apply_one(entry, &mut changes))).collect())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Builder {
+        Builder { machine: self.0.clone(), picture: Some(self.0.build()) }
+    }
+
+    async fn begin_receiving_snapshot(&mut self) -> Result<Box<SnapshotFile>, StorageError> {
+        self.0.store.incoming().map(Box::new).map_err(|error| cannot_write(&error))
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        meta: &SnapshotMeta,
+        snapshot: Box<SnapshotFile>,
+    ) -> Result<(), StorageError> {
+        let (machine, meta) = (self.0.clone(), meta.clone());
+        let installing = tokio::task::spawn_blocking(move || machine.install(&meta, *snapshot));
+        let installed = installing.await.map_err(io::Error::other).flatten();
+        installed.map_err(|error| cannot_write(&error))
+    }
+
+    async fn get_current_snapshot(
+        &mut self,
+    ) -> Result<Option<Snapshot<TypeConfig>>, StorageError> {
+        let newest = self.0.store.newest().map_err(|error| {
+            StorageError::from(StorageIOError::read_snapshot(None, AnyError::new(&error)))
+        })?;
+        Ok(newest.map(|(meta, file)| Snapshot { meta, snapshot: Box::new(file) }))
+    }
+}
+
+impl Machine {
+    fn install(&self, meta: &SnapshotMeta, file: SnapshotFile) -> io::Result<()> {
+        let loaded = self.store.check(&file.path).map_err(io::Error::other)?;
+        let state = Shard::decode_snapshot(&loaded.state).map_err(io::Error::other)?;
+        self.metrics.snapshot_bytes.set(loaded.state.len() as f64);
+        self.store.adopt(file, meta)?;
+        let mut shard = self.shard.lock();
+        *shard = state;
+        let mut marks = self.marks.lock();
+        marks.last_applied = meta.last_log_id;
+        marks.membership = meta.last_membership.clone();
+        drop(marks);
+        self.observer.replaced(meta.last_log_id.map_or(0, |id| id.index), &shard);
+        self.metrics.snapshots_installed.increment(1);
+        Ok(())
+    }
+}
+
+fn cannot_write(error: &io::Error) -> StorageError {
+    StorageIOError::write_snapshot(None, AnyError::new(error)).into()
+}

@@ -1,0 +1,140 @@
+//! Owns `RaftService`: peers' Raft calls for all shards of this node, and internal proposals.
+//!
+//! Must never answer another cluster, nor before this node's identity is durable (design D19): a
+//! vote given without one could be given twice.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use onsale_mesh::Deadline;
+use onsale_proto::{
+    Code,
+    allocator::{RaftRequest, RaftResponse, raft_service_server::RaftService},
+};
+use onsale_state::Batch;
+use prost::Message as _;
+use tokio::{io::AsyncWriteExt as _, sync::watch};
+use tokio_stream::StreamExt as _;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{convert, deadline::deadline};
+use crate::{
+    limits::{SNAPSHOT_BYTES_MAX, SNAPSHOT_TIMEOUT},
+    raft::snapshot::SnapshotFile,
+    shard::{
+        Group, Groups,
+        log_time::{Clocks, wall_ms},
+    },
+};
+
+/// What an internal proposal may take when its caller says nothing.
+const PROPOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The service over a node's shards.
+#[derive(Clone)]
+pub(crate) struct RaftApi {
+    pub(crate) cluster: String,
+    pub(crate) groups: Groups,
+    pub(crate) clocks: Clocks,
+    /// This node's identity is on disk.
+    pub(crate) identified: watch::Receiver<bool>,
+}
+
+impl RaftApi {
+    fn group(&self, request: &RaftRequest) -> Result<&Group, Status> {
+        if request.cluster != self.cluster {
+            let detail = format!("this is a node of the cluster `{}`", self.cluster);
+            return Err(Code::Forbidden.to_status(&detail));
+        }
+        if !*self.identified.borrow() {
+            return Err(Status::unavailable("this node has no identity yet"));
+        }
+        let group = self.groups.get(request.shard as usize);
+        group.ok_or_else(|| Code::NotFound.to_status("there is no such shard"))
+    }
+
+    fn answer(&self, from: u64, clock_ms: u64, payload: Bytes) -> Response<RaftResponse> {
+        self.clocks.heard(from, clock_ms);
+        Response::new(RaftResponse { payload, clock_ms: wall_ms() })
+    }
+
+    async fn receive(&self, pieces: &mut Streaming<RaftRequest>) -> Result<Bytes, Status> {
+        let first = pieces.next().await;
+        let first = first.ok_or_else(|| Status::invalid_argument("an empty snapshot"))??;
+        let replica = self.group(&first)?.replica();
+        let SnapshotFile { path, file } = replica.incoming()?;
+        let mut file = tokio::fs::File::from_std(file);
+        let mut bytes = 0;
+        while let Some(piece) = pieces.next().await {
+            let piece = piece?.payload;
+            bytes += piece.len() as u64;
+            if bytes > SNAPSHOT_BYTES_MAX {
+                return Err(Status::out_of_range("the snapshot is larger than any"));
+            }
+            file.write_all(&piece).await?;
+        }
+        file.flush().await?;
+        let file = SnapshotFile { path, file: file.into_std().await };
+        replica.answer_snapshot(first.payload, file).await
+    }
+}
+
+#[tonic::async_trait]
+impl RaftService for RaftApi {
+    async fn append_entries(
+        &self,
+        request: Request<RaftRequest>,
+    ) -> Result<Response<RaftResponse>, Status> {
+        let request = request.into_inner();
+        let group = self.group(&request)?;
+        let (from, answer) = group.replica().answer_append(request.payload).await?;
+        Ok(self.answer(from, request.clock_ms, answer))
+    }
+
+    async fn vote(
+        &self,
+        request: Request<RaftRequest>,
+    ) -> Result<Response<RaftResponse>, Status> {
+        let request = request.into_inner();
+        let group = self.group(&request)?;
+        let (from, answer) = group.replica().answer_vote(request.payload).await?;
+        Ok(self.answer(from, request.clock_ms, answer))
+    }
+
+    async fn install_snapshot(
+        &self,
+        request: Request<Streaming<RaftRequest>>,
+    ) -> Result<Response<RaftResponse>, Status> {
+        let mut pieces = request.into_inner();
+        let receiving = tokio::time::timeout(SNAPSHOT_TIMEOUT, self.receive(&mut pieces));
+        let timed_out = |_| Status::deadline_exceeded("the snapshot took too long");
+        let answer = receiving.await.map_err(timed_out)??;
+        Ok(self.answer(0, 0, answer))
+    }
+
+    async fn propose(
+        &self,
+        request: Request<RaftRequest>,
+    ) -> Result<Response<RaftResponse>, Status> {
+        let until = deadline(request.metadata(), PROPOSE_TIMEOUT);
+        let request = request.into_inner();
+        let shard = self.group(&request)?;
+        let batch = Batch::decode(&request.payload);
+        let batch = batch.map_err(|error| Code::InvalidRequest.to_status(&error.to_string()))?;
+        let outcome = propose(shard, batch, until).await?;
+        Ok(self.answer(0, 0, outcome.encode_to_vec().into()))
+    }
+}
+
+/// Proposes the one command of a batch; its outcome is an encoded `Outcome`, rejections included.
+async fn propose(
+    group: &Group,
+    batch: Batch,
+    until: Deadline,
+) -> Result<onsale_proto::allocator::Outcome, Status> {
+    let Ok([command]) = <[_; 1]>::try_from(batch.commands) else {
+        return Err(Code::InvalidRequest.to_status("exactly one command is proposed"));
+    };
+    let (index, outcome) = group.propose(command, until).await?;
+    Ok(convert::outcome(index, &outcome))
+}

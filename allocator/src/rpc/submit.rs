@@ -1,0 +1,160 @@
+//! Owns the stream of commands (design D7): items in, to the shards' queues; answers out, as many
+//! in one message as are ready.
+//!
+//! Must never hold more than `STREAM_UNANSWERED_MAX` items of one stream, nor leave one without an
+//! answer while the stream lives.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::{Stream, StreamExt as _, stream};
+use metrics::gauge;
+use onsale_mesh::Deadline;
+use onsale_proto::{
+    Code,
+    allocator::{Outcome, SubmitAnswer, SubmitItem, SubmitRequest, SubmitResponse},
+};
+use onsale_state::Command;
+use tokio::{sync::Notify, task::JoinHandle};
+use tonic::{Status, Streaming};
+
+use super::{convert, hold::AnswerStream};
+use crate::{
+    error::ProposeError,
+    limits::{BUDGET_MAX, STREAM_ANSWERS_MAX, STREAM_UNANSWERED_MAX, STREAMS_MAX},
+    metrics::STREAM_UNANSWERED,
+    shard::{Answer, Collector, Groups},
+};
+
+/// What one stream has under way.
+struct Flow {
+    groups: Groups,
+    collector: Arc<Collector>,
+    /// Answers that need no shard: items that could not be read.
+    unanswered: AtomicUsize,
+    /// Told when there is room again, and when the incoming side has ended.
+    room: Notify,
+    refused: parking_lot::Mutex<Vec<SubmitAnswer>>,
+    refused_ready: Notify,
+}
+
+/// Streams of this process.
+static STREAMS: AtomicUsize = AtomicUsize::new(0);
+
+/// Serves one stream until its caller ends it and everything is answered, or goes away.
+///
+/// # Errors
+/// `overloaded` when there are too many streams.
+pub(crate) fn serve(
+    groups: Groups,
+    items: Streaming<SubmitRequest>,
+) -> Result<AnswerStream, Status> {
+    if STREAMS.fetch_add(1, Ordering::Relaxed) >= STREAMS_MAX {
+        STREAMS.fetch_sub(1, Ordering::Relaxed);
+        return Err(Code::Overloaded.to_status("too many streams on this node"));
+    }
+    let flow = Arc::new(Flow {
+        groups,
+        collector: Arc::default(),
+        unanswered: AtomicUsize::new(0),
+        room: Notify::new(),
+        refused: parking_lot::Mutex::default(),
+        refused_ready: Notify::new(),
+    });
+    let reading = tokio::spawn(read(flow.clone(), items));
+    Ok(answers(flow, Reading(reading)).boxed())
+}
+
+/// The reading task; ends with the answers' side.
+struct Reading(JoinHandle<()>);
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn read(flow: Arc<Flow>, mut items: Streaming<SubmitRequest>) {
+    while let Some(Ok(request)) = items.next().await {
+        for item in request.items {
+            while flow.unanswered.load(Ordering::Acquire) >= STREAM_UNANSWERED_MAX {
+                flow.room.notified().await;
+            }
+            flow.unanswered.fetch_add(1, Ordering::AcqRel);
+            gauge!(STREAM_UNANSWERED).increment(1.0);
+            if let Err(answer) = dispatch(&flow, item) {
+                flow.refused.lock().push(answer);
+                flow.refused_ready.notify_one();
+            }
+        }
+    }
+}
+
+fn dispatch(flow: &Flow, item: SubmitItem) -> Result<(), SubmitAnswer> {
+    let SubmitItem { tag, shard, budget_ms, command } = item;
+    let refuse = |outcome: Outcome| SubmitAnswer { tag, outcome: Some(outcome) };
+    let invalid = |field: &str, remedy: &str| {
+        refuse(convert::rejected(&convert::invalid(field, remedy)))
+    };
+    let group = flow.groups.get(shard as usize).filter(|group| group.no() > 0);
+    let group = group.ok_or_else(|| refuse(convert::rejected(&convert::not_found("shard"))))?;
+    let command = command.ok_or_else(|| invalid("command", "must be there"))?;
+    let kind = convert::command(command, shard);
+    let kind = kind.map_err(|failure| refuse(convert::rejected(&failure)))?;
+    let budget = Duration::from_millis(budget_ms.into()).min(BUDGET_MAX);
+    let command = Command { not_after_ms: 0, kind };
+    group.submit(tag, command, Deadline::after(budget), &flow.collector);
+    Ok(())
+}
+
+/// Messages of ready answers, until the reader has ended and nothing is unanswered.
+fn answers(
+    flow: Arc<Flow>,
+    reading: Reading,
+) -> impl Stream<Item = Result<SubmitResponse, Status>> + Send {
+    let ready: Vec<SubmitAnswer> = Vec::new();
+    stream::unfold((flow, reading, ready), |(flow, mut reading, mut ready)| async move {
+        while ready.is_empty() {
+            let ended = reading.0.is_finished();
+            if ended && flow.unanswered.load(Ordering::Acquire) == 0 {
+                return None;
+            }
+            tokio::select! {
+                answers = flow.collector.take() => ready.extend(answers.into_iter().map(said)),
+                () = flow.refused_ready.notified() => ready.append(&mut flow.refused.lock()),
+                _ = &mut reading.0, if !ended => {}
+            }
+        }
+        let rest = ready.split_off(ready.len().min(STREAM_ANSWERS_MAX));
+        let count = ready.len();
+        flow.unanswered.fetch_sub(count, Ordering::AcqRel);
+        gauge!(STREAM_UNANSWERED).decrement(count as f64);
+        flow.room.notify_one();
+        Some((Ok(SubmitResponse { answers: ready }), (flow, reading, rest)))
+    })
+}
+
+impl Drop for Flow {
+    fn drop(&mut self) {
+        STREAMS.fetch_sub(1, Ordering::Relaxed);
+        gauge!(STREAM_UNANSWERED).decrement(*self.unanswered.get_mut() as f64);
+    }
+}
+
+fn said(answer: Answer) -> SubmitAnswer {
+    let outcome = match answer.decided {
+        Ok((index, outcome)) => convert::outcome(index, &outcome),
+        Err(ProposeError::NotLeader(leader)) => convert::not_leader(leader),
+        Err(ProposeError::Unknown) => convert::unknown(),
+        Err(ProposeError::Overloaded) => convert::rejected(&onsale_mesh::Failure::new(
+            Code::Overloaded,
+            "the shard's queue is full",
+        )),
+    };
+    SubmitAnswer { tag: answer.tag, outcome: Some(outcome) }
+}

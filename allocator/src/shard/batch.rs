@@ -1,0 +1,344 @@
+//! Owns the way of commands into the log on the leader (design D6): what is queued becomes one
+//! entry, one entry at a time, no timer; outcomes go back by place with one wake per caller.
+//!
+//! Must never answer "failed" about a command that was submitted: that is "unknown". Must never
+//! submit a command whose time is over.
+
+use std::{collections::VecDeque, sync::Arc, time::Instant};
+
+use onsale_mesh::Deadline;
+use onsale_state::{
+    Batch, Command, CommandKind, Outcome, ShardNo,
+    command::HoldItem,
+    limits::{BATCH_BYTES_MAX, BATCH_COMMANDS_MAX},
+};
+use parking_lot::Mutex;
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use super::group::State;
+use crate::{
+    error::ProposeError,
+    limits::{BATCH_WAIT_MAX, LOST_LEAD_WAIT_MAX, TICK_INTERVAL},
+    metrics::ShardMetrics,
+    raft::Replica,
+};
+
+/// The index of the entry that decided a command, and what came of it.
+pub type Decided = Result<(u64, Outcome), ProposeError>;
+
+/// The answer to one tagged item.
+#[derive(Debug)]
+pub struct Answer {
+    /// The caller's tag.
+    pub tag: u64,
+    /// The shard that was asked.
+    pub shard: ShardNo,
+    /// What came of it.
+    pub decided: Decided,
+}
+
+/// Where the answers of many items meet: one per stream. A batch's answers wake its reader once.
+#[derive(Debug, Default)]
+pub struct Collector {
+    answers: Mutex<Vec<Answer>>,
+    ready: Notify,
+}
+
+impl Collector {
+    /// Puts an answer in without waking the reader.
+    fn put(&self, answer: Answer) {
+        self.answers.lock().push(answer);
+    }
+
+    /// Puts an answer in and wakes the reader.
+    pub fn answer(&self, answer: Answer) {
+        self.put(answer);
+        self.ready.notify_one();
+    }
+
+    /// Waits for answers and takes all there are. For one reader. Cancel safe.
+    pub async fn take(&self) -> Vec<Answer> {
+        loop {
+            let answers = std::mem::take(&mut *self.answers.lock());
+            if !answers.is_empty() {
+                return answers;
+            }
+            self.ready.notified().await;
+        }
+    }
+}
+
+/// A command in the queue.
+pub(super) struct Item {
+    pub(super) command: Command,
+    pub(super) deadline: Deadline,
+    pub(super) reply: Reply,
+}
+
+/// Who waits for the outcome. Dropped unanswered it answers "unknown".
+pub(super) struct Reply(Option<Waiting>);
+
+enum Waiting {
+    One(oneshot::Sender<Decided>),
+    Many { tag: u64, shard: ShardNo, collector: Arc<Collector> },
+}
+
+impl Reply {
+    pub(super) fn one(sender: oneshot::Sender<Decided>) -> Self {
+        Self(Some(Waiting::One(sender)))
+    }
+
+    pub(super) fn many(tag: u64, shard: ShardNo, collector: Arc<Collector>) -> Self {
+        Self(Some(Waiting::Many { tag, shard, collector }))
+    }
+
+    /// Answers; a collector that now has to be woken is remembered once.
+    fn send(mut self, decided: Decided, woken: &mut Vec<Arc<Collector>>) {
+        match self.0.take() {
+            Some(Waiting::One(sender)) => drop(sender.send(decided)),
+            Some(Waiting::Many { tag, shard, collector }) => {
+                collector.put(Answer { tag, shard, decided });
+                if !woken.iter().any(|known| Arc::ptr_eq(known, &collector)) {
+                    woken.push(collector);
+                }
+            }
+            None => {}
+        }
+    }
+
+    /// Answers and wakes at once.
+    pub(super) fn send_now(self, decided: Decided) {
+        let mut woken = Vec::new();
+        self.send(decided, &mut woken);
+        wake(woken);
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        if let Some(waiting) = self.0.take() {
+            Reply(Some(waiting)).send_now(Err(ProposeError::Unknown));
+        }
+    }
+}
+
+fn wake(woken: Vec<Arc<Collector>>) {
+    for collector in woken {
+        collector.ready.notify_one();
+    }
+}
+
+/// The one task that submits a shard's batches.
+pub(super) struct Batcher {
+    pub(super) replica: Replica,
+    pub(super) state: Arc<State>,
+    pub(super) metrics: ShardMetrics,
+    /// When this task last wrote anything, to see whether the shard is idle.
+    pub(super) wrote_at: Instant,
+}
+
+impl Batcher {
+    /// Runs until the queue is closed and empty.
+    pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Item>) {
+        let mut waiting = VecDeque::with_capacity(BATCH_COMMANDS_MAX);
+        let mut received = Vec::with_capacity(BATCH_COMMANDS_MAX);
+        let mut tick = tokio::time::interval(TICK_INTERVAL);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            if waiting.is_empty() {
+                tokio::select! {
+                    biased;
+                    taken = queue.recv_many(&mut received, BATCH_COMMANDS_MAX) => {
+                        if taken == 0 {
+                            return;
+                        }
+                    }
+                    _ = tick.tick() => {
+                        self.tick().await;
+                        continue;
+                    }
+                }
+                waiting.extend(received.drain(..));
+            }
+            while waiting.len() < BATCH_COMMANDS_MAX {
+                let Ok(item) = queue.try_recv() else { break };
+                waiting.push_back(item);
+            }
+            self.metrics.queue_commands.set((queue.len() + waiting.len()) as f64);
+            self.submit(&mut waiting).await;
+        }
+    }
+
+    /// Makes one batch of what fits and sees it through.
+    async fn submit(&mut self, waiting: &mut VecDeque<Item>) {
+        let mut woken = Vec::new();
+        if !self.replica.leads() {
+            let leader = self.replica.leader();
+            for item in waiting.drain(..) {
+                item.reply.send(Err(ProposeError::NotLeader(leader)), &mut woken);
+            }
+            return wake(woken);
+        }
+        let log_time_ms = self.state.next_log_time(&self.replica.voters());
+        let (batch, replies) = self.form(log_time_ms, waiting);
+        if replies.is_empty() {
+            return;
+        }
+        match self.see_through(batch).await {
+            Some((index, outcomes)) if outcomes.len() == replies.len() => {
+                for (reply, outcome) in replies.into_iter().zip(outcomes) {
+                    reply.send(Ok((index, outcome)), &mut woken);
+                }
+            }
+            _ => {
+                self.metrics.unknown.increment(1);
+                for reply in replies {
+                    reply.send(Err(ProposeError::Unknown), &mut woken);
+                }
+            }
+        }
+        wake(woken);
+    }
+
+    /// Takes what fits one batch; what is over its time is answered and left out.
+    fn form(&self, log_time_ms: u64, waiting: &mut VecDeque<Item>) -> (Batch, Vec<Reply>) {
+        let mut commands = Vec::with_capacity(waiting.len().min(BATCH_COMMANDS_MAX));
+        let mut replies = Vec::with_capacity(commands.capacity());
+        let mut bytes = 0;
+        let mut closed = &self.metrics.closed_by_queue;
+        while let Some(item) = waiting.front() {
+            let weight = weight(&item.command.kind);
+            if !commands.is_empty() && bytes + weight > BATCH_BYTES_MAX {
+                closed = &self.metrics.closed_by_bytes;
+                break;
+            }
+            if commands.len() == BATCH_COMMANDS_MAX {
+                closed = &self.metrics.closed_by_commands;
+                break;
+            }
+            let Some(Item { mut command, deadline, reply }) = waiting.pop_front() else { break };
+            let left = deadline.remaining();
+            if left.is_zero() {
+                self.metrics.expired.increment(1);
+                // It was never submitted; whoever still listens may ask again.
+                reply.send_now(Err(ProposeError::NotLeader(self.replica.leader())));
+                continue;
+            }
+            if command.not_after_ms == 0 {
+                let left_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+                command.not_after_ms = log_time_ms.saturating_add(left_ms);
+            }
+            bytes += weight;
+            commands.push(command);
+            replies.push(reply);
+        }
+        closed.increment(1);
+        self.metrics.batch_commands.record(commands.len() as f64);
+        self.metrics.batch_bytes.record(bytes as f64);
+        (Batch { log_time_ms, commands }, replies)
+    }
+
+    /// Submits a batch and waits for its outcomes; `None` is "unknown".
+    async fn see_through(&mut self, batch: Batch) -> Option<(u64, Vec<Outcome>)> {
+        let submitted_at = Instant::now();
+        self.wrote_at = submitted_at;
+        let mut changes = self.replica.changes();
+        let mut submitted = self.replica.submit(batch).await?;
+        let outcomes = tokio::select! {
+            outcomes = submitted.outcomes() => outcomes,
+            () = tokio::time::sleep(BATCH_WAIT_MAX) => None,
+            () = changes.lost_lead() => {
+                // The entry may be the new leader's next commit: a moment more can know it.
+                let waiting = tokio::time::timeout(LOST_LEAD_WAIT_MAX, submitted.outcomes());
+                waiting.await.ok().flatten()
+            }
+        };
+        self.metrics.commit_seconds.record(submitted_at.elapsed());
+        outcomes
+    }
+
+    /// Lets time pass in an idle shard, where time has something to do.
+    async fn tick(&mut self) {
+        if !self.replica.leads() {
+            return;
+        }
+        let now_ms = self.state.peek_log_time(&self.replica.voters());
+        if !self.state.time_is_due(now_ms, self.wrote_at.elapsed()) {
+            return;
+        }
+        self.metrics.ticks.increment(1);
+        let log_time_ms = self.state.next_log_time(&self.replica.voters());
+        let command = Command { not_after_ms: u64::MAX, kind: CommandKind::Tick };
+        let _ = self.see_through(Batch { log_time_ms, commands: vec![command] }).await;
+    }
+}
+
+/// About how many bytes a command takes in an entry; never much less than it does.
+fn weight(kind: &CommandKind) -> usize {
+    const SMALL: usize = 96;
+    SMALL
+        + match kind {
+            CommandKind::Hold(hold) => hold
+                .items
+                .iter()
+                .map(|item| match item {
+                    HoldItem::Seats(seats) => 8 + seats.len() * 4,
+                    HoldItem::BestAvailable { .. } => 16,
+                })
+                .sum(),
+            CommandKind::BeginCheckout(begin) => {
+                let contact = begin.contact.name.len() + begin.contact.email.len();
+                SMALL + begin.payment_method.len() + contact
+            }
+            CommandKind::SettleJob(_) => 64 * 80,
+            CommandKind::OpenOnsale(open) => open
+                .sections
+                .iter()
+                .map(|section| {
+                    let rows = match &section.kind {
+                        onsale_state::command::SectionKind::Seated { rows } => rows
+                            .iter()
+                            .map(|row| 16 + row.label.len() + row.accessible.len() * 3)
+                            .sum(),
+                        onsale_state::command::SectionKind::GeneralAdmission { .. } => 8,
+                    };
+                    16 + section.key.len() + rows
+                })
+                .sum::<usize>(),
+            CommandKind::PrepareEvent(prepare) => SMALL + prepare.document.len(),
+            _ => 64,
+        }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(tag: u64) -> Answer {
+        Answer { tag, shard: 1, decided: Err(ProposeError::Overloaded) }
+    }
+
+    #[tokio::test]
+    async fn answers_of_a_batch_are_taken_together() {
+        let collector = Collector::default();
+        collector.put(answer(1));
+        collector.put(answer(2));
+        collector.ready.notify_one();
+        let tags: Vec<u64> = collector.take().await.iter().map(|answer| answer.tag).collect();
+        assert_eq!(tags, [1, 2]);
+        collector.answer(answer(3));
+        assert_eq!(collector.take().await.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_command_that_is_dropped_on_the_way_is_answered_unknown() {
+        let collector = Arc::new(Collector::default());
+        drop(Reply::many(7, 1, collector.clone()));
+        let answers = collector.take().await;
+        assert_eq!(answers[0].tag, 7);
+        assert_eq!(answers[0].decided, Err(ProposeError::Unknown));
+        let (sender, receiver) = oneshot::channel();
+        drop(Reply::one(sender));
+        assert_eq!(receiver.await, Ok(Err(ProposeError::Unknown)));
+    }
+}
