@@ -1,0 +1,19 @@
+//! The state machine against a naive second implementation, against its own snapshots, and rule by
+//! rule.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::manual_is_multiple_of
+)]
+
+mod best_available;
+mod codec;
+mod compare;
+mod control;
+mod history;
+mod kit;
+mod naive;
+mod orders;
+mod properties;
+mod rejections;

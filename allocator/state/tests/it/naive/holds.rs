@@ -1,0 +1,364 @@
+//! Holds, released and extended.
+
+use std::collections::BTreeSet;
+
+use onsale_state::{
+    command::{Hold, HoldItem},
+    *,
+};
+
+use super::{Answer, Naive, NaiveHold, NaiveKey, invalid, places::has_seats, undecided};
+
+fn field(at: usize, name: &str) -> &'static str {
+    format!("items/{at}/{name}").leak()
+}
+
+impl Naive {
+    pub(super) fn hold(&mut self, asked: &Hold) -> Answer {
+        let key = &asked.idempotency;
+        if let Some(known) = self.keys.get(&key.key) {
+            let same = known.request == key.request
+                && (key.buyer_is_new || key.buyer == known.buyer)
+                && matches!(known.answer, Done::Held(_));
+            return match same {
+                true => (true, Ok(known.answer.clone())),
+                false => (false, Err(Rejection::IdempotencyKeyReused)),
+            };
+        }
+        (false, self.new_hold(asked).map(Done::Held))
+    }
+
+    fn new_hold(&mut self, asked: &Hold) -> Result<Held, Rejection> {
+        if self.keys.len() >= self.limits.dedup_entries_max as usize {
+            return Err(Rejection::Overloaded {
+                bound: "dedup_entries_max",
+            });
+        }
+        let alive =
+            |hold: &&NaiveHold| matches!(hold.state, HoldState::Live | HoldState::InCheckout);
+        if self.holds.values().filter(alive).count() >= self.limits.holds_max as usize {
+            return Err(Rejection::Overloaded { bound: "holds_max" });
+        }
+        let Some(event) = self.events.get(&asked.event) else {
+            return Err(Rejection::NotFound { what: "event" });
+        };
+        if self.holds.contains_key(&asked.hold.0) {
+            return invalid("hold");
+        }
+        let wanted = self.check_items(asked)?;
+        let open = &event.open;
+        if self.now < open.onsale_at_ms {
+            return Err(Rejection::NotOnSale {
+                onsale_at_ms: open.onsale_at_ms,
+            });
+        }
+        let buyer = asked.idempotency.buyer;
+        let max = open.rules.seats_per_buyer_max;
+        if max > 0 && buyer > 0 && self.seats_of(asked.event, buyer) + wanted > max.into() {
+            return Err(Rejection::BuyerLimitReached { seats_max: max });
+        }
+        let places = self.choose(asked)?;
+        let expires_at_ms = self.now + u64::from(open.rules.hold_ttl_ms);
+        let held = Held {
+            hold: asked.hold,
+            held_at_ms: self.now,
+            expires_at_ms,
+            places,
+        };
+        let hold = NaiveHold {
+            event: asked.event,
+            key: asked.idempotency.key,
+            buyer,
+            state: HoldState::Live,
+            answer: held.clone(),
+            expires_at_ms,
+            extensions: 0,
+            order: None,
+        };
+        self.holds.insert(asked.hold.0, hold);
+        let (request, answer) = (asked.idempotency.request, Done::Held(held.clone()));
+        let entry = NaiveKey {
+            request,
+            buyer,
+            answer,
+            forget_at: None,
+        };
+        self.keys.insert(asked.idempotency.key, entry);
+        Ok(held)
+    }
+
+    fn check_items(&self, asked: &Hold) -> Result<usize, Rejection> {
+        let event = &self.events[&asked.event];
+        if asked.items.is_empty() || asked.items.len() > 16 {
+            return invalid("items");
+        }
+        let mut wanted = 0;
+        for (at, item) in asked.items.iter().enumerate() {
+            match item {
+                HoldItem::Seats(seats) if seats.is_empty() => return invalid(field(at, "seats")),
+                HoldItem::Seats(seats) => wanted += seats.len(),
+                HoldItem::BestAvailable { quantity: 0, .. } => {
+                    return invalid(field(at, "quantity"));
+                }
+                HoldItem::BestAvailable { quantity, .. } => wanted += usize::from(*quantity),
+            }
+        }
+        if wanted > event.open.rules.seats_per_order_max.into() {
+            return invalid("items");
+        }
+        let mut named = BTreeSet::new();
+        for (at, item) in asked.items.iter().enumerate() {
+            match item {
+                HoldItem::Seats(seats) => {
+                    for &seat in seats {
+                        if seat as usize >= event.seats.len() || !named.insert(seat) {
+                            return invalid(field(at, "seats"));
+                        }
+                    }
+                }
+                HoldItem::BestAvailable {
+                    category, section, ..
+                } => {
+                    let open = &event.open;
+                    let categories = open.prices_minor.len();
+                    if category.is_some_and(|c| usize::from(c) >= categories) {
+                        return invalid(field(at, "category"));
+                    }
+                    if section.is_some_and(|s| usize::from(s) >= open.sections.len()) {
+                        return invalid(field(at, "section"));
+                    }
+                    if let (Some(category), Some(section)) = (category, section)
+                        && open.sections[usize::from(*section)].category != *category
+                    {
+                        return invalid(field(at, "category"));
+                    }
+                    let of = |c: u16| open.sections.iter().any(|section| section.category == c);
+                    if category.is_some_and(|category| !of(category)) {
+                        return invalid(field(at, "category"));
+                    }
+                }
+            }
+        }
+        Ok(wanted)
+    }
+
+    /// When the first hold ends if nothing is done; one in checkout with its payment's time.
+    fn may_return(&self, event: u32) -> Option<u64> {
+        let live = self
+            .holds
+            .values()
+            .filter(|hold| hold.event == event && hold.state == HoldState::Live)
+            .map(|hold| hold.expires_at_ms);
+        let fenced = self
+            .orders
+            .values()
+            .filter(|order| order.event == event && undecided(order.status))
+            .map(|order| order.fence);
+        live.chain(fenced).min()
+    }
+
+    fn choose(&self, asked: &Hold) -> Result<smallvec::SmallVec<[Place; 4]>, Rejection> {
+        let event = &self.events[&asked.event];
+        let mut named = BTreeSet::new();
+        for item in &asked.items {
+            if let HoldItem::Seats(seats) = item {
+                named.extend(seats.iter().copied());
+            }
+        }
+        let taken = |seat: &u32| self.seat(asked.event, *seat).0 != SeatState::Available;
+        let seats: Vec<u32> = named.iter().copied().filter(taken).collect();
+        if !seats.is_empty() {
+            return Err(Rejection::SeatUnavailable { seats });
+        }
+        let mut free: BTreeSet<u32> = (0..event.seats.len() as u32)
+            .filter(|seat| !taken(seat))
+            .collect();
+        free.retain(|seat| !named.contains(seat));
+        let mut left: Vec<u32> = (0..event.open.sections.len())
+            .map(|section| {
+                let command::SectionKind::GeneralAdmission { capacity } =
+                    event.open.sections[section].kind
+                else {
+                    return 0;
+                };
+                let (held, sold) = self.area(asked.event, section as u16);
+                capacity - held - sold
+            })
+            .collect();
+        let mut places = smallvec::SmallVec::new();
+        for item in &asked.items {
+            match item {
+                HoldItem::Seats(seats) => {
+                    places.extend(seats.iter().map(|&seat| self.seat_place(asked.event, seat)));
+                }
+                HoldItem::BestAvailable {
+                    quantity,
+                    category,
+                    section,
+                    accessible,
+                } => {
+                    let n = usize::from(*quantity);
+                    let (sections, areas) = self.sections(asked.event, *category, *section);
+                    let eligible: Vec<u32> = free
+                        .iter()
+                        .copied()
+                        .filter(|&seat| event.seats[seat as usize].accessible == *accessible)
+                        .filter(|&s| sections.contains(&event.seats[s as usize].section))
+                        .collect();
+                    let total = match areas {
+                        true => sections
+                            .iter()
+                            .map(|&s| left[usize::from(s)] as usize)
+                            .sum(),
+                        false => eligible.len(),
+                    };
+                    let held_may_return_at_ms = self.may_return(asked.event);
+                    if total == 0 {
+                        return Err(Rejection::SoldOut {
+                            held_may_return_at_ms,
+                        });
+                    }
+                    if total < n {
+                        return Err(Rejection::NotEnoughTogether {
+                            held_may_return_at_ms,
+                        });
+                    }
+                    if areas {
+                        self.fill_areas(asked.event, &sections, n, &mut left, &mut places);
+                        continue;
+                    }
+                    let best = self
+                        .best(asked.event, &sections, &eligible, n)
+                        .expect("enough");
+                    for seat in best {
+                        free.remove(&seat);
+                        places.push(self.seat_place(asked.event, seat));
+                    }
+                }
+            }
+        }
+        Ok(places)
+    }
+
+    fn fill_areas(
+        &self,
+        event: u32,
+        sections: &[u16],
+        n: usize,
+        left: &mut [u32],
+        places: &mut smallvec::SmallVec<[Place; 4]>,
+    ) {
+        let whole = sections
+            .iter()
+            .find(|&&s| left[usize::from(s)] as usize >= n);
+        let order = whole.map_or(sections.to_vec(), |&section| vec![section]);
+        let mut missing = n;
+        for section in order {
+            while missing > 0 && left[usize::from(section)] > 0 {
+                left[usize::from(section)] -= 1;
+                missing -= 1;
+                let open = &self.events[&event].open;
+                let category = open.sections[usize::from(section)].category;
+                let price_minor = open.prices_minor[usize::from(category)];
+                places.push(Place {
+                    seat: None,
+                    section,
+                    category,
+                    price_minor,
+                });
+            }
+        }
+    }
+
+    /// Which sections a wish means, best first, and whether they are general admission.
+    fn sections(
+        &self,
+        event: u32,
+        category: Option<u16>,
+        section: Option<u16>,
+    ) -> (Vec<u16>, bool) {
+        let open = &self.events[&event].open;
+        let is_area = |section: u16| {
+            let kind = &open.sections[usize::from(section)].kind;
+            matches!(kind, command::SectionKind::GeneralAdmission { .. })
+        };
+        let mut meant: Vec<u16> = (0..open.sections.len() as u16)
+            .filter(|&s| section.is_none_or(|wanted| wanted == s))
+            .filter(|&s| category.is_none_or(|c| open.sections[usize::from(s)].category == c))
+            .collect();
+        meant.sort_by_key(|&s| (open.sections[usize::from(s)].category, s));
+        let areas = meant.iter().all(|&s| is_area(s));
+        meant.retain(|&s| is_area(s) == areas);
+        (meant, areas)
+    }
+
+    fn seat_place(&self, event: u32, seat: u32) -> Place {
+        let event = &self.events[&event];
+        let NaiveSeat {
+            section, category, ..
+        } = event.seats[seat as usize];
+        let price_minor = event.open.prices_minor[usize::from(category)];
+        Place {
+            seat: Some(seat),
+            section,
+            category,
+            price_minor,
+        }
+    }
+
+    pub(super) fn release(&mut self, id: u128) -> Answer {
+        match self.holds.get(&id).map(|hold| hold.state) {
+            None => (false, Err(Rejection::NotFound { what: "hold" })),
+            Some(HoldState::Released) => (true, Ok(Done::Ok)),
+            Some(HoldState::InCheckout) => (false, Err(Rejection::HoldInCheckout)),
+            Some(HoldState::Live) => {
+                self.end(id, HoldState::Released);
+                (false, Ok(Done::Ok))
+            }
+            Some(HoldState::Sold | HoldState::Expired) => (false, Err(Rejection::HoldExpired)),
+        }
+    }
+
+    pub(super) fn extend(&mut self, id: u128, seen: u16) -> Answer {
+        let now = self.now;
+        let Some(hold) = self.holds.get_mut(&id) else {
+            return (false, Err(Rejection::NotFound { what: "hold" }));
+        };
+        if seen > hold.extensions {
+            return (false, invalid("extensions_seen"));
+        }
+        match hold.state {
+            HoldState::Live => {}
+            HoldState::InCheckout => return (false, Err(Rejection::HoldInCheckout)),
+            _ => return (false, Err(Rejection::HoldExpired)),
+        }
+        let repeat = seen < hold.extensions;
+        let rules = self.events[&hold.event].open.rules;
+        if !repeat {
+            if hold.extensions >= rules.hold_extensions_max {
+                return (false, Err(Rejection::ExtensionLimitReached));
+            }
+            hold.extensions += 1;
+            hold.expires_at_ms = hold.expires_at_ms.max(now + u64::from(rules.hold_ttl_ms));
+        }
+        let (expires_at_ms, extensions) = (hold.expires_at_ms, hold.extensions);
+        (
+            repeat,
+            Ok(Done::Extended {
+                hold: HoldId(id),
+                expires_at_ms,
+                extensions,
+            }),
+        )
+    }
+
+    pub fn seats_by(&self, event: u32, of: impl Fn(&super::NaiveOrder) -> bool) -> usize {
+        let orders = self
+            .orders
+            .values()
+            .filter(|o| o.event == event && (has_seats(o.status) || undecided(o.status)) && of(o));
+        orders.map(|order| order.places.len()).sum()
+    }
+}
+
+use super::NaiveSeat;

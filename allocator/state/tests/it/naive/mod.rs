@@ -1,0 +1,411 @@
+//! A second implementation, written from the rules and as simply as they can be: ordered maps,
+//! linear scans, one owner looked up by asking everybody. Slow on purpose.
+
+mod holds;
+mod orders;
+mod places;
+
+use std::collections::BTreeMap;
+
+use onsale_state::{
+    command::{
+        Batch, ChangeOnsale, Command, CommandKind, Contact, OpenOnsale, PrepareEvent, Rules,
+    },
+    *,
+};
+
+pub const HOUR: u64 = 3_600_000;
+
+#[derive(Clone, Debug)]
+pub struct NaiveSeat {
+    pub section: u16,
+    pub row: usize,
+    pub at: u16,
+    pub row_seats: u16,
+    pub category: u16,
+    pub accessible: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct NaiveEvent {
+    pub open: OpenOnsale,
+    pub seats: Vec<NaiveSeat>,
+}
+
+#[derive(Clone, Debug)]
+pub struct NaiveHold {
+    pub event: u32,
+    pub key: u128,
+    pub buyer: u64,
+    pub state: HoldState,
+    pub answer: Held,
+    pub expires_at_ms: u64,
+    pub extensions: u16,
+    pub order: Option<u128>,
+}
+
+#[derive(Clone, Debug)]
+pub struct NaiveOrder {
+    pub event: u32,
+    pub hold: u128,
+    pub hold_key: u128,
+    pub buyer: u64,
+    pub email: u64,
+    pub card: u64,
+    pub status: OrderStatus,
+    pub failure: Option<(&'static str, String)>,
+    pub places: Vec<Place>,
+    pub fence: u64,
+    pub created: u64,
+    pub method: String,
+    pub intent: Option<String>,
+    pub url: Option<String>,
+    pub signatures: Vec<[u8; 64]>,
+    pub signing_key: u32,
+    pub contact: Option<Contact>,
+}
+
+#[derive(Clone, Debug)]
+pub struct NaiveJob {
+    pub kind: JobKind,
+    pub order: u128,
+    pub not_before: u64,
+    pub lease: u64,
+    pub lease_until: u64,
+    pub attempts: u32,
+    pub first: u64,
+}
+
+impl NaiveJob {
+    pub fn due_at(&self) -> u64 {
+        if self.lease == 0 {
+            self.not_before
+        } else {
+            self.not_before.max(self.lease_until)
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct NaiveKey {
+    pub request: u64,
+    pub buyer: u64,
+    pub answer: Done,
+    /// `None` as long as the hold that it made is not over.
+    pub forget_at: Option<u64>,
+}
+
+#[derive(Clone, Debug)]
+pub struct NaiveDocument {
+    pub event: u32,
+    pub shard: u16,
+    pub organizer: String,
+    pub published: Option<(u64, Vec<u8>)>,
+    pub prepared: Option<(u64, Vec<u8>)>,
+}
+
+pub struct Naive {
+    pub shard: u16,
+    pub shards: u16,
+    pub limits: Limits,
+    pub now: u64,
+    pub events: BTreeMap<u32, NaiveEvent>,
+    pub holds: BTreeMap<u128, NaiveHold>,
+    pub orders: BTreeMap<u128, NaiveOrder>,
+    pub keys: BTreeMap<u128, NaiveKey>,
+    pub jobs: BTreeMap<u64, NaiveJob>,
+    pub reports: BTreeMap<u64, (u64, command::JobResult, u128)>,
+    pub last_job: u64,
+    pub documents: BTreeMap<String, NaiveDocument>,
+    pub api_keys: BTreeMap<[u8; 32], (String, String)>,
+    pub signing_keys: BTreeMap<u32, [u8; 32]>,
+}
+
+pub type Answer = (bool, Result<Done, Rejection>);
+
+pub fn invalid<T>(field: &'static str) -> Result<T, Rejection> {
+    Err(Rejection::Invalid { field, reason: "" })
+}
+
+impl Naive {
+    pub fn new(shard: u16, shards: u16, limits: Limits) -> Self {
+        Self {
+            shard,
+            shards,
+            limits,
+            now: 0,
+            events: BTreeMap::new(),
+            holds: BTreeMap::new(),
+            orders: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            jobs: BTreeMap::new(),
+            reports: BTreeMap::new(),
+            last_job: 0,
+            documents: BTreeMap::new(),
+            api_keys: BTreeMap::new(),
+            signing_keys: BTreeMap::new(),
+        }
+    }
+
+    pub fn apply(&mut self, batch: &Batch) -> Vec<Answer> {
+        self.now = self.now.max(batch.log_time_ms);
+        self.pass_time();
+        batch
+            .commands
+            .iter()
+            .map(|command| self.command(command))
+            .collect()
+    }
+
+    fn pass_time(&mut self) {
+        let now = self.now;
+        let over: Vec<u128> = self
+            .keys
+            .iter()
+            .filter(|(_, key)| key.forget_at.is_some_and(|at| at <= now))
+            .map(|(&key, _)| key)
+            .collect();
+        for key in over {
+            self.keys.remove(&key);
+            self.holds.retain(|_, hold| hold.key != key);
+        }
+        let mut fenced: Vec<(u64, u128)> = self
+            .orders
+            .iter()
+            .filter(|(_, order)| undecided(order.status) && order.fence <= now)
+            .map(|(&id, order)| (order.fence, id))
+            .collect();
+        fenced.sort_unstable();
+        for (_, order) in fenced {
+            self.time_out(order);
+        }
+        let ended: Vec<u128> = self
+            .holds
+            .iter()
+            .filter(|(_, hold)| hold.state == HoldState::Live && hold.expires_at_ms <= now)
+            .map(|(&id, _)| id)
+            .collect();
+        for hold in ended {
+            self.end(hold, HoldState::Expired);
+        }
+    }
+
+    /// The hold is over; its key lives an hour more.
+    pub fn end(&mut self, hold: u128, state: HoldState) {
+        let hold = self.holds.get_mut(&hold).expect("hold");
+        hold.state = state;
+        let at = self.now + HOUR;
+        self.keys.get_mut(&hold.key).expect("key").forget_at = Some(at);
+    }
+
+    fn command(&mut self, command: &Command) -> Answer {
+        if command.not_after_ms < self.now {
+            return (false, Err(Rejection::TooLate));
+        }
+        let control = matches!(
+            command.kind,
+            CommandKind::PrepareEvent(_)
+                | CommandKind::PublishEvent(_)
+                | CommandKind::PutApiKey(_)
+                | CommandKind::PutSigningKey(_)
+        );
+        if !matches!(command.kind, CommandKind::Tick) && control != (self.shard == 0) {
+            return (false, Err(Rejection::WrongShard));
+        }
+        match &command.kind {
+            CommandKind::Tick => (false, Ok(Done::Ok)),
+            CommandKind::OpenOnsale(open) => self.open(open),
+            CommandKind::ChangeOnsale(change) => self.change(change),
+            CommandKind::Hold(hold) => self.hold(hold),
+            CommandKind::ReleaseHold(release) => self.release(release.hold.0),
+            CommandKind::ExtendHold(extend) => self.extend(extend.hold.0, extend.extensions_seen),
+            CommandKind::BeginCheckout(checkout) => self.checkout(checkout),
+            CommandKind::SellOverTheCounter(sale) => self.counter(sale),
+            CommandKind::LeaseJobs(lease) => self.lease(lease),
+            CommandKind::SettleJob(report) => self.settle(report),
+            CommandKind::WakeJob(wake) => self.wake(wake.order.0),
+            CommandKind::PrepareEvent(prepare) => self.prepare(prepare),
+            CommandKind::PublishEvent(publish) => self.publish(&publish.event_id, publish.revision),
+            CommandKind::PutApiKey(key) => {
+                let record = (key.role.to_string(), key.owner.to_string());
+                match self.api_keys.get(&key.key_hash) {
+                    Some(known) if *known == record => (true, Ok(Done::Ok)),
+                    Some(_) => (false, invalid("key_hash")),
+                    None => {
+                        self.api_keys.insert(key.key_hash, record);
+                        (false, Ok(Done::Ok))
+                    }
+                }
+            }
+            CommandKind::PutSigningKey(key) => match self.signing_keys.get(&key.key_id) {
+                Some(known) if *known == key.public_key => (true, Ok(Done::Ok)),
+                Some(_) => (false, invalid("key_id")),
+                None => {
+                    self.signing_keys.insert(key.key_id, key.public_key);
+                    (false, Ok(Done::Ok))
+                }
+            },
+        }
+    }
+
+    fn open(&mut self, open: &OpenOnsale) -> Answer {
+        if let Some(known) = self.events.get(&open.event) {
+            return if known.open.event_id != open.event_id {
+                (false, invalid("event"))
+            } else if open.revision <= known.open.revision {
+                (true, Ok(Done::Ok))
+            } else {
+                (
+                    false,
+                    Err(Rejection::StaleRevision {
+                        in_force: known.open.revision,
+                    }),
+                )
+            };
+        }
+        self.events.insert(
+            open.event,
+            NaiveEvent {
+                open: open.clone(),
+                seats: places::seats(open),
+            },
+        );
+        (false, Ok(Done::Ok))
+    }
+
+    fn change(&mut self, change: &ChangeOnsale) -> Answer {
+        let Some(event) = self.events.get_mut(&change.event) else {
+            return (false, Err(Rejection::NotFound { what: "event" }));
+        };
+        if change.revision <= event.open.revision {
+            return (true, Ok(Done::Ok));
+        }
+        if change.prices_minor.len() != event.open.prices_minor.len() {
+            return (false, invalid("prices_minor"));
+        }
+        let Rules {
+            seats_per_order_max,
+            hold_ttl_ms,
+            ..
+        } = change.rules;
+        if !(1..=64).contains(&seats_per_order_max) {
+            return (false, invalid("rules/seats_per_order_max"));
+        }
+        if !(1000..=24 * HOUR as u32).contains(&hold_ttl_ms) {
+            return (false, invalid("rules/hold_ttl_ms"));
+        }
+        event.open.revision = change.revision;
+        event.open.onsale_at_ms = change.onsale_at_ms;
+        event.open.prices_minor = change.prices_minor.clone();
+        event.open.rules = change.rules;
+        (false, Ok(Done::Ok))
+    }
+
+    fn prepare(&mut self, asked: &PrepareEvent) -> Answer {
+        let reused = (false, Err(Rejection::IdempotencyKeyReused));
+        if let Some(key) = &asked.idempotency {
+            if let Some(known) = self.keys.get(&key.key) {
+                let same =
+                    known.request == key.request && (key.buyer_is_new || known.buyer == key.buyer);
+                return if same {
+                    (true, Ok(known.answer.clone()))
+                } else {
+                    reused
+                };
+            }
+            if self.keys.len() >= self.limits.dedup_entries_max as usize {
+                return (
+                    false,
+                    Err(Rejection::Overloaded {
+                        bound: "dedup_entries_max",
+                    }),
+                );
+            }
+        }
+        let stored = Some((asked.revision, asked.document.to_vec()));
+        let count = self.documents.len();
+        let mut replayed = false;
+        match self.documents.get_mut(&*asked.event_id) {
+            None if count >= self.limits.events_max as usize => {
+                return (
+                    false,
+                    Err(Rejection::Overloaded {
+                        bound: "events_max",
+                    }),
+                );
+            }
+            None if asked.revision != 1 => {
+                return (false, Err(Rejection::StaleRevision { in_force: 0 }));
+            }
+            None => {
+                let document = NaiveDocument {
+                    event: count as u32 + 1,
+                    shard: 1 + count as u16 % self.shards,
+                    organizer: asked.organizer.to_string(),
+                    published: None,
+                    prepared: stored,
+                };
+                self.documents.insert(asked.event_id.to_string(), document);
+            }
+            Some(known) if known.organizer != *asked.organizer => {
+                return (false, invalid("organizer"));
+            }
+            Some(known) if known.published == stored || known.prepared == stored => replayed = true,
+            Some(known) => {
+                let in_force = known.published.as_ref().map_or(0, |published| published.0);
+                if known.prepared.is_some() || asked.revision != in_force + 1 {
+                    return (false, Err(Rejection::StaleRevision { in_force }));
+                }
+                known.prepared = stored;
+            }
+        }
+        let known = &self.documents[&*asked.event_id];
+        let (event, shard, revision) = (known.event, known.shard, asked.revision);
+        let answer = Done::Prepared {
+            event,
+            shard,
+            revision,
+        };
+        if let Some(key) = &asked.idempotency {
+            let forget_at = Some(self.now + 24 * HOUR);
+            let (request, buyer) = (key.request, key.buyer);
+            let entry = NaiveKey {
+                request,
+                buyer,
+                answer: answer.clone(),
+                forget_at,
+            };
+            self.keys.insert(key.key, entry);
+        }
+        (replayed, Ok(answer))
+    }
+
+    fn publish(&mut self, event_id: &str, revision: u64) -> Answer {
+        let Some(document) = self.documents.get_mut(event_id) else {
+            return (false, Err(Rejection::NotFound { what: "event" }));
+        };
+        if document
+            .prepared
+            .as_ref()
+            .is_some_and(|prepared| prepared.0 == revision)
+        {
+            document.published = document.prepared.take();
+            return (false, Ok(Done::Ok));
+        }
+        let in_force = document
+            .published
+            .as_ref()
+            .map_or(0, |published| published.0);
+        if in_force == revision && revision > 0 {
+            return (true, Ok(Done::Ok));
+        }
+        (false, Err(Rejection::StaleRevision { in_force }))
+    }
+}
+
+pub fn undecided(status: OrderStatus) -> bool {
+    matches!(
+        status,
+        OrderStatus::Processing | OrderStatus::ActionRequired
+    )
+}

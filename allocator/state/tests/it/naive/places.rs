@@ -1,0 +1,177 @@
+//! Who owns what, asked one by one; and best available by trying everything.
+
+use onsale_state::{
+    command::{OpenOnsale, SectionKind},
+    *,
+};
+
+use super::{Naive, NaiveSeat};
+
+pub fn seats(open: &OpenOnsale) -> Vec<NaiveSeat> {
+    let mut seats = Vec::new();
+    for (section, spec) in open.sections.iter().enumerate() {
+        let SectionKind::Seated { rows } = &spec.kind else {
+            continue;
+        };
+        for (row, row_spec) in rows.iter().enumerate() {
+            for at in 0..row_spec.seats {
+                seats.push(NaiveSeat {
+                    section: section as u16,
+                    row,
+                    at,
+                    row_seats: row_spec.seats,
+                    category: spec.category,
+                    accessible: row_spec.accessible.contains(&(at + 1)),
+                });
+            }
+        }
+    }
+    seats
+}
+
+/// A seat's state, when it ends by itself, and the tag of the key behind it.
+pub type SeatFacts = (SeatState, u64, u64);
+
+impl Naive {
+    pub fn seat(&self, event: u32, seat: u32) -> SeatFacts {
+        let has = |places: &[Place]| places.iter().any(|place| place.seat == Some(seat));
+        for hold in self.holds.values().filter(|hold| hold.event == event) {
+            if !has(&hold.answer.places) {
+                continue;
+            }
+            if hold.state == HoldState::Live {
+                return (SeatState::Held, hold.expires_at_ms, hold.key as u64);
+            }
+            if hold.state == HoldState::InCheckout {
+                let fence = self.orders[&hold.order.expect("order")].fence;
+                return (
+                    SeatState::Held,
+                    hold.expires_at_ms.max(fence),
+                    hold.key as u64,
+                );
+            }
+        }
+        for order in self.orders.values().filter(|order| order.event == event) {
+            if has_seats(order.status) && has(&order.places) {
+                return (SeatState::Sold, 0, order.hold_key as u64);
+            }
+        }
+        (SeatState::Available, 0, 0)
+    }
+
+    /// Held and sold places of a general admission area.
+    pub fn area(&self, event: u32, section: u16) -> (u32, u32) {
+        let count = |places: &[Place]| {
+            places
+                .iter()
+                .filter(|p| p.seat.is_none() && p.section == section)
+                .count() as u32
+        };
+        let held = self.holds.values().filter(|hold| {
+            hold.event == event && matches!(hold.state, HoldState::Live | HoldState::InCheckout)
+        });
+        let sold = self
+            .orders
+            .values()
+            .filter(|o| o.event == event && has_seats(o.status));
+        (
+            held.map(|hold| count(&hold.answer.places)).sum(),
+            sold.map(|o| count(&o.places)).sum(),
+        )
+    }
+
+    /// Seats of a session in holds that have seats and in orders that have.
+    pub fn seats_of(&self, event: u32, buyer: u64) -> usize {
+        let held = self.holds.values().filter(|hold| {
+            hold.event == event
+                && hold.buyer == buyer
+                && matches!(hold.state, HoldState::Live | HoldState::InCheckout)
+        });
+        let sold = self
+            .orders
+            .values()
+            .filter(|o| o.event == event && o.buyer == buyer && has_seats(o.status));
+        held.map(|hold| hold.answer.places.len()).sum::<usize>()
+            + sold.map(|order| order.places.len()).sum::<usize>()
+    }
+
+    /// The `n` best of the seats in `free` of these sections; `None` when there are not so many.
+    pub fn best(&self, event: u32, sections: &[u16], free: &[u32], n: usize) -> Option<Vec<u32>> {
+        let seats = &self.events[&event].seats;
+        let of = |section: u16| -> Vec<u32> {
+            free.iter()
+                .copied()
+                .filter(|&s| seats[s as usize].section == section)
+                .collect()
+        };
+        for &section in sections {
+            if let Some((_, window)) = self.window(event, &of(section), n, None) {
+                return Some(window);
+            }
+        }
+        if sections
+            .iter()
+            .map(|&section| of(section).len())
+            .sum::<usize>()
+            < n
+        {
+            return None;
+        }
+        let roomy = sections
+            .iter()
+            .copied()
+            .find(|&section| of(section).len() >= n);
+        let sections = roomy.map_or(sections.to_vec(), |section| vec![section]);
+        let mut chosen = Vec::new();
+        for section in sections {
+            let mut free = of(section);
+            let mut anchor = None;
+            while chosen.len() < n && !free.is_empty() {
+                let longest = (1..=n - chosen.len()).rev();
+                let (row, window) = longest
+                    .filter_map(|len| self.window(event, &free, len, anchor))
+                    .next()
+                    .expect("a single seat is a window");
+                anchor = anchor.or(Some(row));
+                free.retain(|seat| !window.contains(seat));
+                chosen.extend(window);
+            }
+        }
+        chosen.sort_unstable();
+        Some(chosen)
+    }
+
+    /// The best `n` neighbours: nearest the anchor row, front-most, nearest the middle, left.
+    fn window(
+        &self,
+        event: u32,
+        free: &[u32],
+        n: usize,
+        anchor: Option<usize>,
+    ) -> Option<(usize, Vec<u32>)> {
+        let seats = &self.events[&event].seats;
+        let mut found = Vec::new();
+        for &first in free {
+            let window: Vec<u32> = (first..first + n as u32).collect();
+            let seat = &seats[first as usize];
+            let in_row = window.iter().all(|s| {
+                free.contains(s)
+                    && seats[*s as usize].row == seat.row
+                    && seats[*s as usize].section == seat.section
+            });
+            if in_row {
+                let away = anchor.map_or(0, |anchor| seat.row.abs_diff(anchor));
+                let middle = 2.0 * f64::from(seat.at) + n as f64 - f64::from(seat.row_seats);
+                found.push((away, seat.row, middle.abs() as u64, seat.at, window));
+            }
+        }
+        found
+            .into_iter()
+            .min()
+            .map(|(_, row, _, _, window)| (row, window))
+    }
+}
+
+pub fn has_seats(status: OrderStatus) -> bool {
+    matches!(status, OrderStatus::Sold | OrderStatus::Confirmed)
+}
