@@ -17,6 +17,7 @@ pub mod raft;
 pub mod rpc;
 pub mod service;
 pub mod shard;
+pub mod verify;
 
 pub use config::Config;
 pub use error::{Error, ProposeError};

@@ -140,3 +140,8 @@ const _: () = {
     assert!(EVENT_WAIT_MAX.as_millis() < UNARY_TIMEOUT.as_millis());
     assert!(ROW_SEATS_MAX <= 0xffff && EXTENSIONS_MAX <= 0xffff, "16 bits in the state");
 };
+
+/// Entries after which an offline verification looks at the whole state again.
+pub const VERIFY_EVERY_ENTRIES: u64 = 20_000;
+/// Findings of one kind that an offline verification writes down; the rest is counted.
+pub const VERIFY_FINDINGS_MAX: usize = 100;

@@ -29,7 +29,8 @@ use crate::{
 const DECODED_ENTRIES_MAX: usize = 256;
 
 const BLANK: u8 = 0;
-const NORMAL: u8 = 1;
+/// Tag of an entry whose payload is an encoded batch.
+pub(crate) const NORMAL: u8 = 1;
 const MEMBERSHIP: u8 = 2;
 
 /// One shard's log as openraft sees it. Clones are handles to the same.

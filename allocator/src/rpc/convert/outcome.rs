@@ -1,0 +1,287 @@
+//! Owns the way out: outcomes, rejections and places.
+
+use bytes::Bytes;
+use onsale_mesh::Failure;
+use onsale_proto::{Code, allocator as pb, id};
+use onsale_state::{
+    Done, EventView, HoldState, HoldView, OrderStatus, OrderView, Outcome, Place, Rejection,
+};
+use pb::outcome::Result as Answer;
+
+use super::invalid;
+
+/// An outcome that the entry at `index` decided.
+#[must_use]
+pub fn outcome(index: u64, outcome: &Outcome) -> pb::Outcome {
+    let result = match &outcome.result {
+        Ok(done) => answer(done),
+        Err(rejection) => Answer::Rejected(rejected_message(&self::rejection(rejection))),
+    };
+    pb::Outcome {
+        log_index: index,
+        replayed: outcome.replayed,
+        result: Some(result),
+    }
+}
+
+/// The answer to a command that never reached the log.
+#[must_use]
+pub fn rejected(failure: &Failure) -> pb::Outcome {
+    without_entry(rejected_message(failure))
+}
+
+/// "Ask that node instead"; 0 is unknown.
+#[must_use]
+pub fn not_leader(leader: u64) -> pb::Outcome {
+    without_entry(pb::Rejected {
+        code: Code::Unavailable.as_str().to_owned(),
+        detail: "not the leader of this shard".to_owned(),
+        leader,
+        ..pb::Rejected::default()
+    })
+}
+
+/// The command may have been applied: repeat it with the same key.
+#[must_use]
+pub fn unknown() -> pb::Outcome {
+    without_entry(pb::Rejected {
+        code: Code::Unavailable.as_str().to_owned(),
+        detail: "not known whether it was done; repeat it with the same key".to_owned(),
+        unknown: true,
+        ..pb::Rejected::default()
+    })
+}
+
+/// A rejection with its code, for people and machines.
+#[must_use]
+pub fn rejection(rejection: &Rejection) -> Failure {
+    let fail = |code: Code, detail: &str| Failure::new(code, detail);
+    let at = |code: Code, detail: &str, at_ms: Option<u64>| {
+        let mut failure = Failure::new(code, detail);
+        failure.at_ms = at_ms;
+        failure
+    };
+    match rejection {
+        Rejection::TooLate => fail(
+            Code::Unavailable,
+            "the command waited longer than it may and was not applied; repeat it",
+        ),
+        Rejection::IdempotencyKeyReused => fail(
+            Code::IdempotencyKeyReused,
+            "this key was used with another content or by another buyer; choose a new one",
+        ),
+        Rejection::Overloaded { bound } => fail(
+            Code::Overloaded,
+            &format!("{bound} of this shard is reached"),
+        ),
+        Rejection::NotFound { what } => super::not_found(what),
+        Rejection::Invalid { field, reason } => invalid(field, reason),
+        Rejection::NotOnSale { onsale_at_ms } => at(
+            Code::NotOnSale,
+            "the event opens later",
+            Some(*onsale_at_ms),
+        ),
+        Rejection::HoldExpired => fail(Code::HoldExpired, "the hold has ended"),
+        Rejection::HoldInCheckout => {
+            fail(Code::HoldInCheckout, "a payment for this hold is undecided")
+        }
+        Rejection::ExtensionLimitReached => fail(
+            Code::ExtensionLimitReached,
+            "the event allows no further extension",
+        ),
+        Rejection::BuyerLimitReached { seats_max } => fail(
+            Code::BuyerLimitReached,
+            &format!("the event allows one buyer {seats_max} seats"),
+        ),
+        Rejection::SeatUnavailable { seats } => {
+            let mut failure = fail(Code::SeatUnavailable, "these seats are held or sold");
+            failure.seats.clone_from(seats);
+            failure
+        }
+        Rejection::SoldOut {
+            held_may_return_at_ms,
+        } => at(
+            Code::SoldOut,
+            "nothing that fits is left",
+            *held_may_return_at_ms,
+        ),
+        Rejection::NotEnoughTogether {
+            held_may_return_at_ms,
+        } => at(
+            Code::NotEnoughTogether,
+            "not that many are left",
+            *held_may_return_at_ms,
+        ),
+        Rejection::StaleLease => fail(
+            Code::Conflict,
+            "the lease is over or the job is settled; lease again",
+        ),
+        Rejection::StaleRevision { in_force } => fail(
+            Code::Conflict,
+            &format!("revision {in_force} is in force; start again from it"),
+        ),
+        Rejection::WrongShard => fail(Code::NotFound, "this shard does not take such commands"),
+    }
+}
+
+/// A place, without its public name.
+#[must_use]
+pub fn place(place: &Place) -> pb::Place {
+    pb::Place {
+        seat: place.seat,
+        section: u32::from(place.section),
+        category: u32::from(place.category),
+        price_minor: place.price_minor,
+        seat_id: String::new(),
+    }
+}
+
+/// A place with its public name, e.g. `101-A-12`; none in general admission.
+#[must_use]
+pub fn labelled_place(place: &Place, view: &EventView) -> pb::Place {
+    let label = place.seat.and_then(|seat| view.seat_map.label(seat));
+    pb::Place {
+        seat_id: label.unwrap_or_default(),
+        ..self::place(place)
+    }
+}
+
+/// The public name of an order's state.
+#[must_use]
+pub fn order_status_name(status: OrderStatus) -> &'static str {
+    match status {
+        OrderStatus::Processing | OrderStatus::ActionRequired | OrderStatus::Sold => "processing",
+        OrderStatus::Confirmed => "confirmed",
+        OrderStatus::Failed => "failed",
+    }
+}
+
+/// A hold as it stands at `log_time_ms`. One whose time is over has ended, even where no entry has
+/// said so yet: none can sell it any more.
+#[must_use]
+pub fn hold_answer(
+    hold: &HoldView,
+    event: Option<&EventView>,
+    log_time_ms: u64,
+) -> pb::GetHoldResponse {
+    let state = match hold.state {
+        HoldState::Live if hold.expires_at_ms <= log_time_ms => HoldState::Expired,
+        state => state,
+    };
+    pb::GetHoldResponse {
+        hold_id: id::to_bytes(hold.hold.0),
+        event_no: hold.event,
+        event_id: event
+            .map(|event| event.event_id.to_string())
+            .unwrap_or_default(),
+        places: places(&hold.places, event),
+        expires_at_ms: hold.expires_at_ms,
+        held_at_ms: hold.held_at_ms,
+        extensions: u32::from(hold.extensions),
+        state: hold_state_name(state).to_owned(),
+        order_id: hold
+            .order
+            .map(|order| id::to_bytes(order.0))
+            .unwrap_or_default(),
+        log_time_ms,
+        currency: currency(hold.currency),
+    }
+}
+
+/// An order as it stands.
+#[must_use]
+pub fn order_answer(order: &OrderView, event: Option<&EventView>) -> pb::GetOrderResponse {
+    let failure = order.failure.as_ref().map(|failure| failure.code.as_str());
+    pb::GetOrderResponse {
+        order_id: id::to_bytes(order.order.0),
+        event_no: order.event,
+        event_id: event
+            .map(|event| event.event_id.to_string())
+            .unwrap_or_default(),
+        status: order_status_name(order.status).to_owned(),
+        failure_code: failure.unwrap_or_default().to_owned(),
+        next_action_url: order
+            .next_action_url
+            .as_deref()
+            .unwrap_or_default()
+            .to_owned(),
+        places: places(&order.places, event),
+        total_minor: order.total_minor,
+        refunded_minor: order.refunded_minor,
+        currency: currency(order.currency),
+        signing_key: order.signing_key,
+        signatures: order
+            .signatures
+            .iter()
+            .map(|it| Bytes::copy_from_slice(it))
+            .collect(),
+        created_at_ms: order.created_at_ms,
+        hold_id: id::to_bytes(order.hold.0),
+    }
+}
+
+/// The public name of a hold's state.
+#[must_use]
+pub fn hold_state_name(state: HoldState) -> &'static str {
+    match state {
+        HoldState::Live => "held",
+        HoldState::InCheckout => "in_checkout",
+        HoldState::Sold => "sold",
+        HoldState::Released => "released",
+        HoldState::Expired => "expired",
+    }
+}
+
+pub(super) fn places(places: &[Place], event: Option<&EventView>) -> Vec<pb::Place> {
+    let labelled = |at| event.map_or_else(|| place(at), |event| labelled_place(at, event));
+    places.iter().map(labelled).collect()
+}
+
+pub(super) fn currency(currency: [u8; 3]) -> String {
+    currency.iter().copied().map(char::from).collect()
+}
+
+fn answer(done: &Done) -> Answer {
+    match done {
+        Done::Held(held) => Answer::Held(pb::Held {
+            hold_id: id::to_bytes(held.hold.0),
+            held_at_ms: held.held_at_ms,
+            expires_at_ms: held.expires_at_ms,
+            places: held.places.iter().map(place).collect(),
+        }),
+        Done::Extended {
+            expires_at_ms,
+            extensions,
+            ..
+        } => Answer::Extended(pb::Extended {
+            expires_at_ms: *expires_at_ms,
+            extensions: u32::from(*extensions),
+        }),
+        Done::CheckoutBegun { order } | Done::Sold { order } => Answer::OrderMade(pb::OrderMade {
+            order_id: id::to_bytes(order.0),
+        }),
+        Done::Ok | Done::Leased(_) | Done::Settled { .. } | Done::Prepared { .. } => {
+            Answer::Done(pb::Done {})
+        }
+    }
+}
+
+fn rejected_message(failure: &Failure) -> pb::Rejected {
+    pb::Rejected {
+        code: failure.code.as_str().to_owned(),
+        detail: failure.detail.clone(),
+        field: failure.field.clone(),
+        seats: failure.seats.clone(),
+        at_ms: failure.at_ms,
+        leader: 0,
+        unknown: failure.code == Code::OutcomeUnknown,
+    }
+}
+
+fn without_entry(rejected: pb::Rejected) -> pb::Outcome {
+    pb::Outcome {
+        log_index: 0,
+        replayed: false,
+        result: Some(Answer::Rejected(rejected)),
+    }
+}
