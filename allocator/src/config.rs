@@ -116,7 +116,10 @@ impl Config {
         let name_bytes = self.cluster.len();
         demand(
             (1..=limits::CLUSTER_NAME_BYTES_MAX).contains(&name_bytes),
-            format!("cluster must have 1 to {} bytes", limits::CLUSTER_NAME_BYTES_MAX),
+            format!(
+                "cluster must have 1 to {} bytes",
+                limits::CLUSTER_NAME_BYTES_MAX
+            ),
         );
         demand(
             (1..=limits::NODES_MAX).contains(&self.nodes.len()),
@@ -150,8 +153,14 @@ impl Config {
                 && self.log_segment_bytes.is_multiple_of(4096),
             "log_segment_bytes must be 10 MiB to 1 GiB and a multiple of 4096".to_owned(),
         );
-        demand(self.snapshot_entries >= 100, "snapshot_entries must be at least 100".to_owned());
-        demand(self.log_segments_max >= 2, "log_segments_max must be at least 2".to_owned());
+        demand(
+            self.snapshot_entries >= 100,
+            "snapshot_entries must be at least 100".to_owned(),
+        );
+        demand(
+            self.log_segments_max >= 2,
+            "log_segments_max must be at least 2".to_owned(),
+        );
         demand(
             self.log_age_seconds_max >= 60,
             "log_age_seconds_max must be at least 60".to_owned(),
@@ -181,7 +190,11 @@ impl Config {
             self.cluster, self.shards, self.limits
         );
         let digest = Sha256::digest(agreed.as_bytes());
-        digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+        digest
+            .iter()
+            .take(16)
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
     }
 
     /// The nodes' ids, ascending.
@@ -205,8 +218,14 @@ mod tests {
     use super::*;
 
     fn three() -> Config {
-        let node = |id: u64| Node { id, grpc: format!("127.0.0.1:{}", 7000 + id) };
-        Config { nodes: vec![node(1), node(2), node(3)], ..Config::default() }
+        let node = |id: u64| Node {
+            id,
+            grpc: format!("127.0.0.1:{}", 7000 + id),
+        };
+        Config {
+            nodes: vec![node(1), node(2), node(3)],
+            ..Config::default()
+        }
     }
 
     #[test]

@@ -71,8 +71,7 @@ pub const LOG_CARE_INTERVAL: Duration = Duration::from_secs(5);
 const _: () = {
     assert!(APPEND_BYTES_MAX + onsale_state::limits::BATCH_DECODE_BYTES_MAX < MESSAGE_BYTES_MAX);
     assert!(
-        LOG_SEGMENT_BYTES_MIN / 2
-            > onsale_state::limits::BATCH_DECODE_BYTES_MAX as u64 + 64 * 1024
+        LOG_SEGMENT_BYTES_MIN / 2 > onsale_state::limits::BATCH_DECODE_BYTES_MAX as u64 + 64 * 1024
     );
     assert!(SNAPSHOT_PIECE_BYTES + SNAPSHOT_META_BYTES_MAX < MESSAGE_BYTES_MAX);
     assert!(STREAM_ANSWERS_MAX <= STREAM_UNANSWERED_MAX);
@@ -138,7 +137,10 @@ const _: () = {
     assert!(FEED_PIECE_BYTES + onsale_state::limits::DOCUMENT_BYTES_MAX < MESSAGE_BYTES_MAX);
     assert!(UNARY_TIMEOUT.as_millis() < UNARY_TIMEOUT_MAX.as_millis());
     assert!(EVENT_WAIT_MAX.as_millis() < UNARY_TIMEOUT.as_millis());
-    assert!(ROW_SEATS_MAX <= 0xffff && EXTENSIONS_MAX <= 0xffff, "16 bits in the state");
+    assert!(
+        ROW_SEATS_MAX <= 0xffff && EXTENSIONS_MAX <= 0xffff,
+        "16 bits in the state"
+    );
 };
 
 /// Entries after which an offline verification looks at the whole state again.

@@ -47,26 +47,80 @@ pub const STREAM_UNANSWERED: &str = "onsale_allocator_stream_unanswered";
 
 /// Every metric of this crate: name and meaning.
 pub const ALL: &[(&str, &str)] = &[
-    (QUEUE_COMMANDS, "Commands waiting for a shard's batcher, by shard."),
-    (QUEUE_REFUSED_TOTAL, "Commands refused because the shard's queue was full, by shard."),
-    (BATCH_COMMANDS, "Commands in one batch (histogram), by shard."),
-    (BATCH_BYTES, "Bytes of one batch's commands (histogram), by shard."),
-    (BATCH_CLOSED_TOTAL, "Batches by what closed them: empty_queue, commands, bytes."),
-    (COMMIT_SECONDS, "From a batch's submission to its outcomes (histogram), by shard."),
+    (
+        QUEUE_COMMANDS,
+        "Commands waiting for a shard's batcher, by shard.",
+    ),
+    (
+        QUEUE_REFUSED_TOTAL,
+        "Commands refused because the shard's queue was full, by shard.",
+    ),
+    (
+        BATCH_COMMANDS,
+        "Commands in one batch (histogram), by shard.",
+    ),
+    (
+        BATCH_BYTES,
+        "Bytes of one batch's commands (histogram), by shard.",
+    ),
+    (
+        BATCH_CLOSED_TOTAL,
+        "Batches by what closed them: empty_queue, commands, bytes.",
+    ),
+    (
+        COMMIT_SECONDS,
+        "From a batch's submission to its outcomes (histogram), by shard.",
+    ),
     (APPLY_SECONDS, "Applying one entry (histogram), by shard."),
-    (COMMANDS_TOTAL, "Applied commands by outcome: done, replayed, rejected."),
-    (UNKNOWN_TOTAL, "Batches that were submitted and whose outcome was not known, by shard."),
-    (EXPIRED_IN_QUEUE_TOTAL, "Commands whose time was over before they were submitted, by shard."),
-    (LEADER_CHANGES_TOTAL, "Times this node saw a shard's leader change, by shard."),
-    (LEADS, "1 where this node leads the shard, else 0, by shard."),
+    (
+        COMMANDS_TOTAL,
+        "Applied commands by outcome: done, replayed, rejected.",
+    ),
+    (
+        UNKNOWN_TOTAL,
+        "Batches that were submitted and whose outcome was not known, by shard.",
+    ),
+    (
+        EXPIRED_IN_QUEUE_TOTAL,
+        "Commands whose time was over before they were submitted, by shard.",
+    ),
+    (
+        LEADER_CHANGES_TOTAL,
+        "Times this node saw a shard's leader change, by shard.",
+    ),
+    (
+        LEADS,
+        "1 where this node leads the shard, else 0, by shard.",
+    ),
     (APPLIED_INDEX, "Index of the last applied entry, by shard."),
-    (LOG_TIME_SKEW_SECONDS, "Log time less this node's wall clock, by shard; leaders only."),
-    (TICKS_TOTAL, "Entries written because time had something to do, by shard."),
-    (SNAPSHOT_SECONDS, "Building and writing one snapshot (histogram), by shard."),
-    (SNAPSHOT_BYTES, "Bytes of the last snapshot written or installed, by shard."),
-    (SNAPSHOTS_FORCED_TOTAL, "Snapshots forced because the log was too long or old, by shard."),
-    (SNAPSHOTS_INSTALLED_TOTAL, "Snapshots installed from a leader, by shard."),
-    (STREAM_UNANSWERED, "Unanswered items of all streams of this node."),
+    (
+        LOG_TIME_SKEW_SECONDS,
+        "Log time less this node's wall clock, by shard; leaders only.",
+    ),
+    (
+        TICKS_TOTAL,
+        "Entries written because time had something to do, by shard.",
+    ),
+    (
+        SNAPSHOT_SECONDS,
+        "Building and writing one snapshot (histogram), by shard.",
+    ),
+    (
+        SNAPSHOT_BYTES,
+        "Bytes of the last snapshot written or installed, by shard.",
+    ),
+    (
+        SNAPSHOTS_FORCED_TOTAL,
+        "Snapshots forced because the log was too long or old, by shard.",
+    ),
+    (
+        SNAPSHOTS_INSTALLED_TOTAL,
+        "Snapshots installed from a leader, by shard.",
+    ),
+    (
+        STREAM_UNANSWERED,
+        "Unanswered items of all streams of this node.",
+    ),
 ];
 
 /// Upper ends of the buckets of [`BATCH_COMMANDS`]; the binary gives them to its recorder.

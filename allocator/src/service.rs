@@ -32,7 +32,11 @@ use crate::{
     raft::{self, Replica, make_dir_durable, network::Peers},
     rpc::{cluster::ClusterApi, node::Node, raft::RaftApi},
     shard::{
-        Group, Groups, group::State, leadership, log_time::Clocks, placement::{Identity, Standing},
+        Group, Groups,
+        group::State,
+        leadership,
+        log_time::Clocks,
+        placement::{Identity, Standing},
     },
 };
 
@@ -141,13 +145,21 @@ impl Service {
             let no = ShardNo::try_from(no).unwrap_or(ShardNo::MAX);
             let shards = ShardNo::try_from(config.shards).unwrap_or(ShardNo::MAX);
             let shard = Shard::new(no, shards, limits.into());
-            let opened = Opened { config: &config, log: &log, peers: &peers, clocks: &clocks };
+            let opened = Opened {
+                config: &config,
+                log: &log,
+                peers: &peers,
+                clocks: &clocks,
+            };
             groups.push(opened.group(shard, &mut tasks).await?);
         }
         let health = HealthReporter::new();
         let health_service = HealthService::from_health_reporter(health.clone());
         let health_server = HealthServer::new(health_service);
-        let handle = Handle { groups: groups.into(), standing };
+        let handle = Handle {
+            groups: groups.into(),
+            standing,
+        };
         let node = Node::new(handle.groups.clone(), client.clone(), &config.cluster);
         Ok(Service {
             config,
@@ -178,9 +190,15 @@ impl Service {
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
         let standing = self.handle.standing.clone();
-        let cluster = ClusterApi { groups, standing, client: self.client.clone() };
+        let cluster = ClusterApi {
+            groups,
+            standing,
+            client: self.client.clone(),
+        };
         let routes = self.node.routes(self.secret.clone());
-        let routes = routes.add_service(raft).add_service(ClusterServiceServer::new(cluster));
+        let routes = routes
+            .add_service(raft)
+            .add_service(ClusterServiceServer::new(cluster));
         let routes = routes.add_service(self.health_server.clone());
         match reflection() {
             Some(reflection) => routes.add_service(reflection),
@@ -220,7 +238,9 @@ impl Service {
     async fn live(&self) -> Result<(), Error> {
         let forming = async {
             let standing = &self.handle.standing;
-            standing.form(&self.config, &self.client, &self.handle.groups).await?;
+            standing
+                .form(&self.config, &self.client, &self.handle.groups)
+                .await?;
             std::future::pending::<Result<(), Error>>().await
         };
         tokio::select! {
@@ -244,7 +264,11 @@ impl Service {
             for (said, (name, ready)) in said.iter_mut().zip(std::iter::once(all).chain(shards)) {
                 if *said != Some(ready) {
                     *said = Some(ready);
-                    let serving = if ready { ServingStatus::Serving } else { ServingStatus::NotServing };
+                    let serving = if ready {
+                        ServingStatus::Serving
+                    } else {
+                        ServingStatus::NotServing
+                    };
                     self.health.set_service_status(name, serving).await;
                 }
             }
@@ -256,16 +280,22 @@ impl Service {
         let mut every = tokio::time::interval(LOG_CARE_INTERVAL);
         loop {
             every.tick().await;
-            let Some(holder) = self.log.oldest_holder() else { continue };
+            let Some(holder) = self.log.oldest_holder() else {
+                continue;
+            };
             let now_ms = onsale_proto::time::now_ms();
             let age_seconds = now_ms.saturating_sub(holder.opened_at_ms) / 1_000;
             let too_many = holder.segments > self.config.log_segments_max as u64;
             if !too_many && age_seconds <= self.config.log_age_seconds_max {
                 continue;
             }
-            let Some(group) = self.handle.group(holder.shard.into()) else { continue };
+            let Some(group) = self.handle.group(holder.shard.into()) else {
+                continue;
+            };
             tracing::info!(
-                shard = holder.shard, segments = holder.segments, age_seconds,
+                shard = holder.shard,
+                segments = holder.segments,
+                age_seconds,
                 "the log is long or old; a snapshot is forced"
             );
             group.metrics().snapshots_forced.increment(1);
@@ -304,15 +334,26 @@ impl Opened<'_> {
             metrics: metrics.clone(),
         };
         let replica = Replica::start(parts).await?;
-        Ok(Group::start(no, state, replica, config.queue_commands_max, metrics, tasks))
+        Ok(Group::start(
+            no,
+            state,
+            replica,
+            config.queue_commands_max,
+            metrics,
+            tasks,
+        ))
     }
 }
 
 /// Reflection of all contracts, for `grpcurl` and the like.
 fn reflection() -> Option<ServerReflectionServer<impl ServerReflection>> {
     let builder = tonic_reflection::server::Builder::configure();
-    let built = builder.register_encoded_file_descriptor_set(FILE_DESCRIPTORS).build_v1();
-    built.inspect_err(|error| tracing::error!(%error, "no reflection")).ok()
+    let built = builder
+        .register_encoded_file_descriptor_set(FILE_DESCRIPTORS)
+        .build_v1();
+    built
+        .inspect_err(|error| tracing::error!(%error, "no reflection"))
+        .ok()
 }
 
 /// Waits until a replica has ended; says why.
@@ -322,11 +363,17 @@ async fn watch_replicas(groups: &Groups) -> Error {
             let mut changes = group.replica().changes();
             loop {
                 if let Some(reason) = group.status().ended {
-                    return Error::Replica { shard: group.no().into(), reason };
+                    return Error::Replica {
+                        shard: group.no().into(),
+                        reason,
+                    };
                 }
                 if !changes.next().await {
                     let reason = "the replica has ended".to_owned();
-                    return Error::Replica { shard: group.no().into(), reason };
+                    return Error::Replica {
+                        shard: group.no().into(),
+                        reason,
+                    };
                 }
             }
         })
@@ -339,11 +386,16 @@ async fn open_log(config: &Config, fatal: FatalHook) -> Result<(Log, Recovered),
     let segment_bytes = config.log_segment_bytes;
     let opening = tokio::task::spawn_blocking(move || {
         make_dir_durable(&dir).map_err(|error| Error::io(&dir, error))?;
-        let log = LogConfig { segment_bytes, ..LogConfig::new(dir) };
+        let log = LogConfig {
+            segment_bytes,
+            ..LogConfig::new(dir)
+        };
         let hook = Arc::new(move |error: &LogError| fatal(&error.to_string()));
         Ok(Log::open(log, Arc::new(RealDisk::new()), hook)?)
     });
-    opening.await.map_err(|error| Error::Other(format!("opening the log: {error}")))?
+    opening
+        .await
+        .map_err(|error| Error::Other(format!("opening the log: {error}")))?
 }
 
 /// Whose folder this is; `None` when it is empty.
@@ -377,7 +429,9 @@ fn identity(config: &Config, recovered: &Recovered) -> Result<Option<Identity>, 
 
 fn has_snapshots(data_dir: &Path) -> bool {
     let shards = std::fs::read_dir(data_dir.join("snapshots"));
-    shards.into_iter().flatten().flatten().any(|shard| {
-        std::fs::read_dir(shard.path()).is_ok_and(|mut files| files.next().is_some())
-    })
+    shards
+        .into_iter()
+        .flatten()
+        .flatten()
+        .any(|shard| std::fs::read_dir(shard.path()).is_ok_and(|mut files| files.next().is_some()))
 }

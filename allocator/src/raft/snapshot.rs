@@ -17,9 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::types::SnapshotMeta;
 use crate::{
     error::Error,
-    limits::{
-        SNAPSHOT_BYTES_MAX, SNAPSHOT_META_BYTES_MAX, SNAPSHOT_PIECE_BYTES, SNAPSHOTS_KEPT,
-    },
+    limits::{SNAPSHOT_BYTES_MAX, SNAPSHOT_META_BYTES_MAX, SNAPSHOT_PIECE_BYTES, SNAPSHOTS_KEPT},
 };
 
 const MAGIC: &[u8; 8] = b"ONSNAP01";
@@ -73,7 +71,11 @@ impl Store {
                 fs::remove_file(&path).map_err(|error| Error::io(&path, error))?;
             }
         }
-        Ok(Store { dir, shard, received: AtomicU64::new(0) })
+        Ok(Store {
+            dir,
+            shard,
+            received: AtomicU64::new(0),
+        })
     }
 
     /// Whether there is any snapshot file.
@@ -81,7 +83,10 @@ impl Store {
     /// # Errors
     /// When the folder cannot be read.
     pub fn is_empty(&self) -> Result<bool, Error> {
-        Ok(self.files().map_err(|error| Error::io(&self.dir, error))?.is_empty())
+        Ok(self
+            .files()
+            .map_err(|error| Error::io(&self.dir, error))?
+            .is_empty())
     }
 
     /// The newest snapshot that can be read; an older one stands in for a damaged one, and the log
@@ -109,10 +114,20 @@ impl Store {
     /// # Errors
     /// When the folder or the file's head cannot be read.
     pub fn newest(&self) -> io::Result<Option<(SnapshotMeta, SnapshotFile)>> {
-        let Some(path) = self.files()?.into_iter().next() else { return Ok(None) };
+        let Some(path) = self.files()?.into_iter().next() else {
+            return Ok(None);
+        };
         let mut file = File::open(&path)?;
-        let head = read_head(&mut file).map_err(|wrong| invalid(&path, &wrong))?.0;
-        Ok(Some((head.meta, SnapshotFile { file: File::open(&path)?, path })))
+        let head = read_head(&mut file)
+            .map_err(|wrong| invalid(&path, &wrong))?
+            .0;
+        Ok(Some((
+            head.meta,
+            SnapshotFile {
+                file: File::open(&path)?,
+                path,
+            },
+        )))
     }
 
     /// Writes a snapshot; it is durable on return.
@@ -121,7 +136,10 @@ impl Store {
     /// When the disk refuses.
     pub fn write(&self, meta: &SnapshotMeta, state: &[u8]) -> io::Result<SnapshotFile> {
         let mut incoming = self.incoming()?;
-        let head = Head { shard: self.shard, meta: meta.clone() };
+        let head = Head {
+            shard: self.shard,
+            meta: meta.clone(),
+        };
         let head = serde_json::to_vec(&head)?;
         let mut out = io::BufWriter::with_capacity(SNAPSHOT_PIECE_BYTES, &mut incoming.file);
         out.write_all(MAGIC)?;
@@ -145,8 +163,16 @@ impl Store {
     pub fn incoming(&self) -> io::Result<SnapshotFile> {
         let no = self.received.fetch_add(1, Ordering::Relaxed);
         let path = self.dir.join(format!("incoming-{no}.tmp"));
-        let options = File::options().read(true).write(true).create(true).truncate(true).clone();
-        Ok(SnapshotFile { file: options.open(&path)?, path })
+        let options = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .clone();
+        Ok(SnapshotFile {
+            file: options.open(&path)?,
+            path,
+        })
     }
 
     /// Makes a complete file the shard's newest snapshot, durably, and deletes the oldest ones.
@@ -162,7 +188,10 @@ impl Store {
         for old in self.files()?.into_iter().skip(SNAPSHOTS_KEPT) {
             fs::remove_file(old)?;
         }
-        Ok(SnapshotFile { file: File::open(&path)?, path })
+        Ok(SnapshotFile {
+            file: File::open(&path)?,
+            path,
+        })
     }
 
     /// Reads a received file whole, checksums and all.
@@ -178,7 +207,10 @@ impl Store {
         let mut files = Vec::new();
         for entry in fs::read_dir(&self.dir)? {
             let path = entry?.path();
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let name = path
+                .file_name()
+                .and_then(|name| name.to_str())
+                .unwrap_or_default();
             if name.ends_with(SUFFIX) {
                 files.push(path);
             }
@@ -228,12 +260,17 @@ fn read_head(file: &mut File) -> Result<(Head, u64), Wrong> {
     let mut magic = [0; 8];
     fill(file, &mut magic, 0)?;
     if &magic != MAGIC {
-        return Err(Wrong { offset: 0, reason: "it is not a snapshot of this version".to_owned() });
+        return Err(Wrong {
+            offset: 0,
+            reason: "it is not a snapshot of this version".to_owned(),
+        });
     }
     let mut offset = 8;
     let head = read_piece(file, &mut offset, SNAPSHOT_META_BYTES_MAX)?.unwrap_or_default();
-    let head = serde_json::from_slice(&head)
-        .map_err(|error| Wrong { offset: 8, reason: format!("its description: {error}") })?;
+    let head = serde_json::from_slice(&head).map_err(|error| Wrong {
+        offset: 8,
+        reason: format!("its description: {error}"),
+    })?;
     Ok((head, offset))
 }
 
@@ -243,26 +280,40 @@ fn read_from(file: &mut File) -> Result<(u16, Loaded), Wrong> {
     while let Some(piece) = read_piece(file, &mut offset, SNAPSHOT_PIECE_BYTES)? {
         state.extend_from_slice(&piece);
         if state.len() as u64 > SNAPSHOT_BYTES_MAX {
-            return Err(Wrong { offset, reason: "it is larger than any snapshot".to_owned() });
+            return Err(Wrong {
+                offset,
+                reason: "it is larger than any snapshot".to_owned(),
+            });
         }
     }
     let mut rest = Vec::new();
-    file.take(9).read_to_end(&mut rest).map_err(|error| Wrong::io(offset, &error))?;
+    file.take(9)
+        .read_to_end(&mut rest)
+        .map_err(|error| Wrong::io(offset, &error))?;
     if rest != (state.len() as u64).to_le_bytes() {
-        return Err(Wrong { offset, reason: "its end does not fit its content".to_owned() });
+        return Err(Wrong {
+            offset,
+            reason: "its end does not fit its content".to_owned(),
+        });
     }
     Ok((shard, Loaded { meta, state }))
 }
 
 impl Wrong {
     fn io(offset: u64, error: &io::Error) -> Wrong {
-        Wrong { offset, reason: error.to_string() }
+        Wrong {
+            offset,
+            reason: error.to_string(),
+        }
     }
 }
 
 fn fill(file: &mut File, bytes: &mut [u8], offset: u64) -> Result<(), Wrong> {
     file.read_exact(bytes).map_err(|error| match error.kind() {
-        io::ErrorKind::UnexpectedEof => Wrong { offset, reason: "it ends too early".to_owned() },
+        io::ErrorKind::UnexpectedEof => Wrong {
+            offset,
+            reason: "it ends too early".to_owned(),
+        },
         _ => Wrong::io(offset, &error),
     })
 }
@@ -277,12 +328,18 @@ fn read_piece(file: &mut File, offset: &mut u64, max: usize) -> Result<Option<Ve
         return Ok(None);
     }
     if length > max {
-        return Err(Wrong { offset: *offset, reason: "a length is out of range".to_owned() });
+        return Err(Wrong {
+            offset: *offset,
+            reason: "a length is out of range".to_owned(),
+        });
     }
     let mut piece = vec![0; length];
     fill(file, &mut piece, *offset)?;
     if crc32c::crc32c(&piece) != u32::from_le_bytes(crc) {
-        return Err(Wrong { offset: *offset, reason: "a checksum does not fit".to_owned() });
+        return Err(Wrong {
+            offset: *offset,
+            reason: "a checksum does not fit".to_owned(),
+        });
     }
     *offset += 8 + length as u64;
     Ok(Some(piece))
@@ -295,7 +352,12 @@ fn write_piece(out: &mut impl io::Write, piece: &[u8]) -> io::Result<()> {
 }
 
 fn invalid(path: &Path, wrong: &Wrong) -> io::Error {
-    let text = format!("{} at byte {}: {}", path.display(), wrong.offset, wrong.reason);
+    let text = format!(
+        "{} at byte {}: {}",
+        path.display(),
+        wrong.offset,
+        wrong.reason
+    );
     io::Error::new(io::ErrorKind::InvalidData, text)
 }
 
@@ -327,7 +389,11 @@ mod tests {
 
     fn meta(index: u64) -> SnapshotMeta {
         let last_log_id = Some(LogId::new(CommittedLeaderId::new(1, 2), index));
-        SnapshotMeta { last_log_id, snapshot_id: format!("s{index}"), ..SnapshotMeta::default() }
+        SnapshotMeta {
+            last_log_id,
+            snapshot_id: format!("s{index}"),
+            ..SnapshotMeta::default()
+        }
     }
 
     #[test]
@@ -335,9 +401,13 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let store = Store::open(dir.path(), 3).expect("opens");
         assert!(store.load().expect("loads").is_none() && store.is_empty().expect("reads"));
-        let state: Vec<u8> = (0..SNAPSHOT_PIECE_BYTES * 2 + 77).map(|at| at as u8).collect();
+        let state: Vec<u8> = (0..SNAPSHOT_PIECE_BYTES * 2 + 77)
+            .map(|at| at as u8)
+            .collect();
         for index in [5, 90, 1_000] {
-            store.write(&meta(index), &state[..state.len() - index as usize]).expect("writes");
+            store
+                .write(&meta(index), &state[..state.len() - index as usize])
+                .expect("writes");
         }
         assert_eq!(store.files().expect("lists").len(), SNAPSHOTS_KEPT);
         let loaded = store.load().expect("loads").expect("is there");
@@ -352,7 +422,10 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let store = Store::open(dir.path(), 1).expect("opens");
         store.write(&meta(1), b"the older state").expect("writes");
-        let path = store.write(&meta(2), b"the newer state").expect("writes").path;
+        let path = store
+            .write(&meta(2), b"the newer state")
+            .expect("writes")
+            .path;
         let good = fs::read(&path).expect("reads");
         for at in 0..good.len() {
             let mut bad = good.clone();

@@ -63,7 +63,13 @@ impl Machine {
         }
         let index = marks.last_applied.map_or(0, |id| id.index);
         observer.replaced(index, &shard.lock());
-        Ok(Machine { shard, marks: Mutex::new(marks), store, observer, metrics })
+        Ok(Machine {
+            shard,
+            marks: Mutex::new(marks),
+            store,
+            observer,
+            metrics,
+        })
     }
 
     /// Index of the last applied entry, if there is one.
@@ -103,13 +109,19 @@ impl Machine {
         let mut state = Vec::new();
         shard.encode_snapshot(&mut state);
         drop(shard);
-        let id = marks.last_applied.map_or_else(|| "empty".to_owned(), |id| id.to_string());
+        let id = marks
+            .last_applied
+            .map_or_else(|| "empty".to_owned(), |id| id.to_string());
         let meta = SnapshotMeta {
             last_log_id: marks.last_applied,
             last_membership: marks.membership,
             snapshot_id: id,
         };
-        Picture { meta, state, started }
+        Picture {
+            meta,
+            state,
+            started,
+        }
     }
 }
 
@@ -153,16 +165,17 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
         });
         let written = writing.await.map_err(io::Error::other).flatten();
         let file = written.map_err(|error| cannot_write(&error))?;
-        Ok(Snapshot { meta, snapshot: Box::new(file) })
+        Ok(Snapshot {
+            meta,
+            snapshot: Box::new(file),
+        })
     }
 }
 
 impl RaftStateMachine<TypeConfig> for StateMachine {
     type SnapshotBuilder = Builder;
 
-    async fn applied_state(
-        &mut self,
-    ) -> Result<(Option<LogId>, StoredMembership), StorageError> {
+    async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), StorageError> {
         let marks = self.0.marks.lock().clone();
         Ok((marks.last_applied, marks.membership))
     }
@@ -174,15 +187,24 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     {
         let mut changes = Vec::new();
         let entries = entries.into_iter();
-        Ok(entries.map(|entry| Outcomes(self.0.apply_one(entry, &mut changes))).collect())
+        Ok(entries
+            .map(|entry| Outcomes(self.0.apply_one(entry, &mut changes)))
+            .collect())
     }
 
     async fn get_snapshot_builder(&mut self) -> Builder {
-        Builder { machine: self.0.clone(), picture: Some(self.0.build()) }
+        Builder {
+            machine: self.0.clone(),
+            picture: Some(self.0.build()),
+        }
     }
 
     async fn begin_receiving_snapshot(&mut self) -> Result<Box<SnapshotFile>, StorageError> {
-        self.0.store.incoming().map(Box::new).map_err(|error| cannot_write(&error))
+        self.0
+            .store
+            .incoming()
+            .map(Box::new)
+            .map_err(|error| cannot_write(&error))
     }
 
     async fn install_snapshot(
@@ -196,13 +218,14 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         installed.map_err(|error| cannot_write(&error))
     }
 
-    async fn get_current_snapshot(
-        &mut self,
-    ) -> Result<Option<Snapshot<TypeConfig>>, StorageError> {
+    async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot<TypeConfig>>, StorageError> {
         let newest = self.0.store.newest().map_err(|error| {
             StorageError::from(StorageIOError::read_snapshot(None, AnyError::new(&error)))
         })?;
-        Ok(newest.map(|(meta, file)| Snapshot { meta, snapshot: Box::new(file) }))
+        Ok(newest.map(|(meta, file)| Snapshot {
+            meta,
+            snapshot: Box::new(file),
+        }))
     }
 }
 
@@ -218,7 +241,8 @@ impl Machine {
         marks.last_applied = meta.last_log_id;
         marks.membership = meta.last_membership.clone();
         drop(marks);
-        self.observer.replaced(meta.last_log_id.map_or(0, |id| id.index), &shard);
+        self.observer
+            .replaced(meta.last_log_id.map_or(0, |id| id.index), &shard);
         self.metrics.snapshots_installed.increment(1);
         Ok(())
     }

@@ -55,7 +55,10 @@ impl RaftApi {
 
     fn answer(&self, from: u64, clock_ms: u64, payload: Bytes) -> Response<RaftResponse> {
         self.clocks.heard(from, clock_ms);
-        Response::new(RaftResponse { payload, clock_ms: wall_ms() })
+        Response::new(RaftResponse {
+            payload,
+            clock_ms: wall_ms(),
+        })
     }
 
     async fn receive(&self, pieces: &mut Streaming<RaftRequest>) -> Result<Bytes, Status> {
@@ -74,7 +77,10 @@ impl RaftApi {
             file.write_all(&piece).await?;
         }
         file.flush().await?;
-        let file = SnapshotFile { path, file: file.into_std().await };
+        let file = SnapshotFile {
+            path,
+            file: file.into_std().await,
+        };
         replica.answer_snapshot(first.payload, file).await
     }
 }
@@ -91,10 +97,7 @@ impl RaftService for RaftApi {
         Ok(self.answer(from, request.clock_ms, answer))
     }
 
-    async fn vote(
-        &self,
-        request: Request<RaftRequest>,
-    ) -> Result<Response<RaftResponse>, Status> {
+    async fn vote(&self, request: Request<RaftRequest>) -> Result<Response<RaftResponse>, Status> {
         let request = request.into_inner();
         let group = self.group(&request)?;
         let (from, answer) = group.replica().answer_vote(request.payload).await?;

@@ -96,18 +96,31 @@ async fn read(flow: Arc<Flow>, mut items: Streaming<SubmitRequest>) {
 }
 
 fn dispatch(flow: &Flow, item: SubmitItem) -> Result<(), SubmitAnswer> {
-    let SubmitItem { tag, shard, budget_ms, command } = item;
-    let refuse = |outcome: Outcome| SubmitAnswer { tag, outcome: Some(outcome) };
-    let invalid = |field: &str, remedy: &str| {
-        refuse(convert::rejected(&convert::invalid(field, remedy)))
+    let SubmitItem {
+        tag,
+        shard,
+        budget_ms,
+        command,
+    } = item;
+    let refuse = |outcome: Outcome| SubmitAnswer {
+        tag,
+        outcome: Some(outcome),
     };
-    let group = flow.groups.get(shard as usize).filter(|group| group.no() > 0);
+    let invalid =
+        |field: &str, remedy: &str| refuse(convert::rejected(&convert::invalid(field, remedy)));
+    let group = flow
+        .groups
+        .get(shard as usize)
+        .filter(|group| group.no() > 0);
     let group = group.ok_or_else(|| refuse(convert::rejected(&convert::not_found("shard"))))?;
     let command = command.ok_or_else(|| invalid("command", "must be there"))?;
     let kind = convert::command(command, shard);
     let kind = kind.map_err(|failure| refuse(convert::rejected(&failure)))?;
     let budget = Duration::from_millis(budget_ms.into()).min(BUDGET_MAX);
-    let command = Command { not_after_ms: 0, kind };
+    let command = Command {
+        not_after_ms: 0,
+        kind,
+    };
     group.submit(tag, command, Deadline::after(budget), &flow.collector);
     Ok(())
 }
@@ -118,25 +131,28 @@ fn answers(
     reading: Reading,
 ) -> impl Stream<Item = Result<SubmitResponse, Status>> + Send {
     let ready: Vec<SubmitAnswer> = Vec::new();
-    stream::unfold((flow, reading, ready), |(flow, mut reading, mut ready)| async move {
-        while ready.is_empty() {
-            let ended = reading.0.is_finished();
-            if ended && flow.unanswered.load(Ordering::Acquire) == 0 {
-                return None;
+    stream::unfold(
+        (flow, reading, ready),
+        |(flow, mut reading, mut ready)| async move {
+            while ready.is_empty() {
+                let ended = reading.0.is_finished();
+                if ended && flow.unanswered.load(Ordering::Acquire) == 0 {
+                    return None;
+                }
+                tokio::select! {
+                    answers = flow.collector.take() => ready.extend(answers.into_iter().map(said)),
+                    () = flow.refused_ready.notified() => ready.append(&mut flow.refused.lock()),
+                    _ = &mut reading.0, if !ended => {}
+                }
             }
-            tokio::select! {
-                answers = flow.collector.take() => ready.extend(answers.into_iter().map(said)),
-                () = flow.refused_ready.notified() => ready.append(&mut flow.refused.lock()),
-                _ = &mut reading.0, if !ended => {}
-            }
-        }
-        let rest = ready.split_off(ready.len().min(STREAM_ANSWERS_MAX));
-        let count = ready.len();
-        flow.unanswered.fetch_sub(count, Ordering::AcqRel);
-        gauge!(STREAM_UNANSWERED).decrement(count as f64);
-        flow.room.notify_one();
-        Some((Ok(SubmitResponse { answers: ready }), (flow, reading, rest)))
-    })
+            let rest = ready.split_off(ready.len().min(STREAM_ANSWERS_MAX));
+            let count = ready.len();
+            flow.unanswered.fetch_sub(count, Ordering::AcqRel);
+            gauge!(STREAM_UNANSWERED).decrement(count as f64);
+            flow.room.notify_one();
+            Some((Ok(SubmitResponse { answers: ready }), (flow, reading, rest)))
+        },
+    )
 }
 
 impl Drop for Flow {
@@ -156,5 +172,8 @@ fn said(answer: Answer) -> SubmitAnswer {
             "the shard's queue is full",
         )),
     };
-    SubmitAnswer { tag: answer.tag, outcome: Some(outcome) }
+    SubmitAnswer {
+        tag: answer.tag,
+        outcome: Some(outcome),
+    }
 }
