@@ -62,8 +62,8 @@ pub enum LogError {
     /// A setting is out of its range.
     #[error("log setting: {0}")]
     Config(String),
-    /// The system has no randomness or no threads to give.
-    #[error("the log cannot start: {0}")]
+    /// No randomness or no thread to be had, or a mistake of our own was caught.
+    #[error("the log cannot go on: {0}")]
     System(String),
 }
 

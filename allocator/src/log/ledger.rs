@@ -52,7 +52,7 @@ impl ShardLedger {
             Kind::Vote => self.vote = Some(record.payload.clone()),
             Kind::Truncate => self.truncate(record.index),
             Kind::Purge => self.purge(record),
-            Kind::Committed => raise(&mut self.committed, record),
+            Kind::Committed => self.committed = Some(mark_of(record)),
             Kind::Extent => return self.extent(record),
             Kind::Begin => {}
         }
@@ -110,7 +110,7 @@ impl ShardLedger {
     }
 
     fn purge(&mut self, record: &Record) {
-        raise(&mut self.purged, record);
+        self.purged = Some(mark_of(record));
         if record.index >= self.first && !self.is_empty() {
             self.first = (record.index + 1).min(self.next);
         }
@@ -123,12 +123,10 @@ impl ShardLedger {
     }
 }
 
-fn raise(mark: &mut Option<Mark>, record: &Record) {
-    if mark.as_ref().is_none_or(|mark| mark.index <= record.index) {
-        *mark = Some(Mark {
-            index: record.index,
-            id: record.payload.clone(),
-        });
+fn mark_of(record: &Record) -> Mark {
+    Mark {
+        index: record.index,
+        id: record.payload.clone(),
     }
 }
 

@@ -246,13 +246,14 @@ impl Log {
         let (queue, requests) = bounded::<Message>(config.queue_max);
         let core = Core {
             queue,
+            unread: requests.clone(),
             status: Arc::clone(&status),
             record_bytes_max: config.record_bytes_max(),
         };
         let writer = Writer::begin(config, disk, lock, ledger, segments, tail, status)?;
         let writer = std::thread::Builder::new()
             .name("log-writer".to_owned())
-            .spawn(move || writer.run(&requests, &fatal))
+            .spawn(move || writer.run(requests, fatal))
             .map_err(|error| LogError::System(error.to_string()))?;
         let shards = shards
             .into_iter()

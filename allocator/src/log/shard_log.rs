@@ -16,7 +16,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use crossbeam::channel::Sender;
+use crossbeam::channel::{Receiver, Sender};
 use parking_lot::Mutex;
 
 use super::{
@@ -118,6 +118,8 @@ impl Ram {
 /// What all handles of a log share.
 pub(crate) struct Core {
     pub(crate) queue: Sender<Message>,
+    /// The other end: a bounded channel keeps what is in it when its reader goes.
+    pub(crate) unread: Receiver<Message>,
     pub(crate) status: Arc<Status>,
     pub(crate) record_bytes_max: usize,
 }
@@ -325,11 +327,22 @@ impl ShardLog {
                 "the log has stopped: {reason}"
             ))));
         }
-        // A closed queue drops the request, and the request calls back.
         let _ = self
             .core
             .queue
             .send(Message::Write(Request { records, done }));
+        // Either the writer, which first says that it ends and then empties the queue, has seen
+        // this request, or we see here that it has ended.
+        if self.core.status.has_ended() {
+            drop_unread(&self.core.unread);
+        }
+    }
+}
+
+/// Drops what nobody will write; the requests call back.
+pub(crate) fn drop_unread(queue: &Receiver<Message>) {
+    while let Ok(message) = queue.try_recv() {
+        drop(message);
     }
 }
 

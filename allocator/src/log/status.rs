@@ -1,7 +1,7 @@
 //! Owns what the writer tells everybody else: whether it still lives, what it has done, who holds
 //! back the oldest segment.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
@@ -42,6 +42,7 @@ pub struct LogStats {
 #[derive(Debug, Default)]
 pub(crate) struct Status {
     poison: Poison,
+    ended: AtomicBool,
     holder: Mutex<Option<OldestHolder>>,
     flushes: AtomicU64,
     requests: AtomicU64,
@@ -61,6 +62,15 @@ impl Status {
     /// Stops the log for good; the first reason stays.
     pub(crate) fn set_poison(&self, reason: String) {
         let _ = self.poison.set(reason);
+    }
+
+    /// The writer reads no more requests.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn set_ended(&self) {
+        self.ended.store(true, Ordering::SeqCst);
     }
 
     pub(crate) fn holder(&self) -> Option<OldestHolder> {

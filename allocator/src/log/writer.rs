@@ -22,7 +22,7 @@ use super::{
     recover::{SegmentInfo, Tail},
     segment::{Begin, FrameBuf, SPARE_NAME, SPARE_TMP_NAME, frame_bytes},
     segment_path,
-    shard_log::{Message, Request},
+    shard_log::{Message, Request, drop_unread},
     status::Status,
 };
 
@@ -97,31 +97,41 @@ impl Writer {
         };
         writer.segments.insert(writer.current.segment, begun.info);
         writer.trim_previous(tail)?;
-        writer.tidy()?;
+        let unneeded = writer.take_unneeded();
+        writer.remove(unneeded)?;
         writer.helper.prepare(writer.config.segment_bytes);
         Ok(writer)
     }
 
     /// Until told to stop, or an error.
-    pub(crate) fn run(mut self, queue: &Receiver<Message>, fatal: &FatalHook) {
+    pub(crate) fn run(mut self, queue: Receiver<Message>, fatal: FatalHook) {
+        let end = End {
+            status: Arc::clone(&self.status),
+            queue,
+            fatal,
+        };
         let mut waiting: Vec<Request> = Vec::new();
         let mut go_on = true;
         while go_on {
-            match queue.recv() {
+            match end.queue.recv() {
                 Ok(Message::Write(request)) => waiting.push(request),
                 Ok(Message::Stop) | Err(_) => return,
             }
-            go_on = self.drain(queue, &mut waiting);
+            go_on = self.drain(&end.queue, &mut waiting);
             if let Err(error) = self.write(&waiting) {
-                self.stop(&error, waiting, fatal);
+                end.fail(&error);
+                waiting
+                    .into_iter()
+                    .for_each(|request| request.done.call(Err(error.to_io())));
                 return;
             }
             self.status.count_requests(waiting.len());
-            for request in waiting.drain(..) {
-                request.done.call(Ok(()));
-            }
-            if let Err(error) = self.tidy() {
-                self.stop(&error, waiting, fatal);
+            let unneeded = self.take_unneeded();
+            waiting
+                .drain(..)
+                .for_each(|request| request.done.call(Ok(())));
+            if let Err(error) = self.remove(unneeded) {
+                end.fail(&error);
                 return;
             }
         }
@@ -146,22 +156,14 @@ impl Writer {
         true
     }
 
-    fn stop(&self, error: &LogError, waiting: Vec<Request>, fatal: &FatalHook) {
-        tracing::error!(%error, "the log has stopped; nothing more is acknowledged");
-        self.status.set_poison(error.to_string());
-        fatal(error);
-        for request in waiting {
-            request.done.call(Err(error.to_io()));
-        }
-    }
-
     /// Everything waiting, durable when this returns.
     fn write(&mut self, waiting: &[Request]) -> Result<(), LogError> {
         for record in waiting.iter().flat_map(|request| &request.records) {
             self.make_room(record)?;
             self.frame.push(self.current.salt, record);
-            let taken = self.ledger.apply(self.current.segment, record);
-            debug_assert_eq!(taken, Ok(()), "shard logs hand over contiguous entries");
+            self.ledger
+                .apply(self.current.segment, record)
+                .map_err(LogError::System)?;
         }
         self.flush()
     }
@@ -230,22 +232,13 @@ impl Writer {
         Ok(())
     }
 
-    /// Deletes the segments nobody needs and says who needs the oldest of the rest. Called after
-    /// the flush: purge marks are durable by now.
-    fn tidy(&mut self) -> Result<(), LogError> {
+    /// The segments nobody needs any more; says who needs the oldest of the rest. Called after the
+    /// flush: purge marks are durable by now.
+    fn take_unneeded(&mut self) -> Vec<u64> {
         let current = self.current.segment;
         let (oldest, shard) = self.ledger.oldest_needed().unwrap_or((current, 0));
-        let gone: Vec<u64> = self
-            .segments
-            .range(..oldest.min(current))
-            .map(|(no, _)| *no)
-            .collect();
-        for segment in &gone {
-            self.segments.remove(segment);
-        }
-        if !gone.is_empty() {
-            self.helper.remove(gone)?;
-        }
+        let kept = self.segments.split_off(&oldest.min(current));
+        let unneeded = std::mem::replace(&mut self.segments, kept);
         let holder = (oldest < current).then(|| OldestHolder {
             shard,
             segment: oldest,
@@ -256,7 +249,15 @@ impl Writer {
             segments: current - oldest + 1,
         });
         self.status.set_holder(holder);
-        Ok(())
+        unneeded.into_keys().collect()
+    }
+
+    fn remove(&mut self, unneeded: Vec<u64>) -> Result<(), LogError> {
+        if unneeded.is_empty() {
+            Ok(())
+        } else {
+            self.helper.remove(unneeded)
+        }
     }
 
     /// The previous segment's unused end goes back to the file system: a process that restarts
@@ -269,6 +270,33 @@ impl Writer {
         self.disk
             .set_len(&path, tail.end)
             .map_err(|error| LogError::io("shorten", &path, error))
+    }
+}
+
+/// The writer's end, also by a panic: the log says so, and whoever waits hears of it.
+struct End {
+    status: Arc<Status>,
+    queue: Receiver<Message>,
+    fatal: FatalHook,
+}
+
+impl End {
+    fn fail(&self, error: &LogError) {
+        tracing::error!(%error, "the log has stopped; nothing more is acknowledged");
+        self.status.set_poison(error.to_string());
+        (self.fatal)(error);
+    }
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.fail(&LogError::System(
+                "the log's writer has panicked".to_owned(),
+            ));
+        }
+        self.status.set_ended();
+        drop_unread(&self.queue);
     }
 }
 

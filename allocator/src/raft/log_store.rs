@@ -212,7 +212,12 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        let entries: Vec<Entry> = entries.into_iter().collect();
+        // What a snapshot has taken in already is not written again.
+        let purged = self.log.state().purged.map(|mark| mark.index);
+        let entries: Vec<Entry> = entries
+            .into_iter()
+            .filter(|entry| Some(entry.log_id.index) > purged)
+            .collect();
         let mut records = Vec::with_capacity(entries.len());
         for entry in &entries {
             records.push(encode_entry(entry).map_err(|error| {
