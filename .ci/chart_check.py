@@ -29,67 +29,15 @@ NAMESPACE = "sales"
 OPAQUE = {"resources", "gatewayTo", "gatewayPorts"}
 
 OVERLAYS = {
-    "default": {},
-    "dev": yaml.safe_load((CHART / "values-dev.yaml").read_text()),
-    "prod": yaml.safe_load((CHART / "values-prod.yaml").read_text()),
-    # Everything that the others leave empty, and numbers that YAML would print as 1.073742e+09.
-    "full": {
-        "fullnameOverride": "tickets",
-        "image": {"digest": "sha256:" + "a" * 64},
-        "imagePullSecrets": [{"name": "registry"}],
-        "clusterDomain": "example.org",
-        "listenAddress": "[::]",
-        "existingSecret": "vault",
-        "cluster": {"name": "hall", "shards": 256},
-        "allocator": {
-            "replicas": 5,
-            "logSegmentBytes": 1073741824,
-            "snapshotEntries": 100000000,
-            "storage": {"className": "fast"},
-            "priorityClassName": "high",
-            "podAnnotations": {"a": "b"},
-            "nodeSelector": {"disk": "nvme"},
-            "tolerations": [{"key": "sales", "operator": "Exists"}],
-            "affinity": {"nodeAffinity": {}},
-            "preStopSleepSeconds": 3,
-        },
-        "edge": {
-            "service": {"type": "LoadBalancer", "annotations": {"a": "b"}},
-            "publicUrl": "https://tickets.example.com",
-            "ratePerSecond": 4294967295,
-        },
-        "networkPolicy": {
-            "edgeFrom": [{"ipBlock": {"cidr": "192.0.2.0/24"}}],
-            "opsFrom": [{"namespaceSelector": {"matchLabels": {"a": "b"}}}],
-            "grpcFrom": [{"podSelector": {"matchLabels": {"a": "b"}}}],
-        },
-        "serviceAccount": {"annotations": {"a": "b"}},
-    },
-    "bare": {
-        "podDisruptionBudget": {"enabled": False},
-        "networkPolicy": {"enabled": False},
-        "serviceAccount": {"create": False},
-    },
-}
-
-# What must be refused, and a word of the reason.
-REFUSED = [
-    ("an even number of voters", {"allocator": {"replicas": 2}}, "allocator"),
-    ("no shards", {"cluster": {"shards": 0}}, "shards"),
-    ("a log file over 1 GiB", {"allocator": {"logSegmentBytes": 1 << 31}}, "logSegmentBytes"),
-    ("a misspelt value", {"edge": {"replica": 2}}, "replica"),
-    ("a misspelt table", {"edges": {}}, "edges"),
-    ("the tag latest", {"image": {"tag": "latest"}}, "tag"),
-    ("no secret", {"existingSecret": ""}, "existingSecret"),
-    ("a public URL with a slash at the end", {"edge": {"publicUrl": "https://a/"}}, "publicUrl"),
-    ("a public URL without a scheme", {"edge": {"publicUrl": "tickets.example"}}, "publicUrl"),
-    ("too little time to stop", {"edge": {"terminationGracePeriodSeconds": 15}}, "orderly stop"),
-    ("a limit for the ingress's address", {"edge": {"ingress": {"enabled": True, "host": "a.b"}}},
-     "ratePerSecond"),
-    ("an ingress without a host",
-     {"edge": {"ingress": {"enabled": True}, "ratePerSecond": 0}}, "host"),
-    ("an invented network peer", {"networkPolicy": {"opsFrom": [{"pods": {}}]}}, "opsFrom"),
-]
+    name: yaml.safe_load((CHART / file).read_text())
+    for name, file in {
+        "dev": "values-dev.yaml",
+        "prod": "values-prod.yaml",
+        "full": "ci/full-values.yaml",
+        "bare": "ci/bare-values.yaml",
+    }.items()
+} | {"default": {}}
+REFUSED = yaml.safe_load((CHART / "ci" / "refused.yaml").read_text())
 
 # A definition file has tens of thousands of lines: read it once, not once per object.
 kubernetes_schemas.schema_contents = functools.cache(kubernetes_schemas.schema_contents)
@@ -541,8 +489,8 @@ def main():
     for name, check in checks:
         if check.__code__.co_argcount == 0:
             run(name, check)
-    for name, values, word in REFUSED:
-        run(f"refuses {name}", refusal, values, word)
+    for case in REFUSED:
+        run(f"refuses {case['what']}", refusal, case["values"], case["reason"])
     print(f"Helm {helm.helm_sdk_version()}, Kubernetes {' and '.join(KUBERNETES)}, "
           f"{time.monotonic() - started:.1f} s")
     print(f"{passed} passed, {failed} failed")
