@@ -27,7 +27,6 @@ NAMESPACE = "sales"
 
 # Values whose content is somebody else's or a list: one line in the README.
 OPAQUE = {"resources", "gatewayTo", "gatewayPorts"}
-
 OVERLAYS = {
     name: yaml.safe_load((CHART / file).read_text())
     for name, file in {
@@ -332,8 +331,8 @@ def check_numbers_are_written_out(_values, rendered, _objects):
 def check_no_namespace_is_written(_values, _rendered, objects):
     for item in objects:
         need("namespace" not in item["metadata"], f"{item['kind']} names its namespace")
-    names = [(item["kind"], item["metadata"]["name"]) for item in objects]
-    need(len(names) == len(set(names)), "a name stands twice")
+    names = {(item["kind"], item["metadata"]["name"]) for item in objects}
+    need(len(names) == len(objects), "a name stands twice")
 
 
 def refusal(values, word):
