@@ -18,7 +18,10 @@ pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
         len += 1;
     }
     bytes[len] = value as u8;
-    out.extend_from_slice(&bytes[..=len]);
+    // A copy of fixed size and a cut are cheaper than a copy of unknown size.
+    let end = out.len() + len + 1;
+    out.extend_from_slice(&bytes);
+    out.truncate(end);
 }
 
 /// Small when the two are near each other, in either direction; exact for all values.

@@ -110,6 +110,14 @@ impl Dedup {
             });
     }
 
+    /// Reads what `remove` will read; see `Shard::warm_up`.
+    pub(crate) fn touch(&self, key: KeyHash, owner: KeyOwner) -> bool {
+        let entry = KeyRef::from(owner);
+        self.table
+            .find(hash_of(key), |other| *other == entry)
+            .is_some()
+    }
+
     pub(crate) fn remove(&mut self, key: KeyHash, owner: KeyOwner) {
         let entry = KeyRef::from(owner);
         if let Ok(found) = self.table.find_entry(hash_of(key), |other| *other == entry) {

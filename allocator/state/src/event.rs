@@ -269,6 +269,13 @@ impl EventState {
         Some((row.first_word + at / 64, 1 << (at % 64), row.section))
     }
 
+    /// Reads what a hold or release of a seat will read; see `Shard::warm_up`.
+    pub(crate) fn touch(&self, seat: SeatNo) -> u64 {
+        self.bit(seat).map_or(0, |(word, _, _)| {
+            self.free[word] ^ self.words[seat as usize].load(Ordering::Relaxed)
+        })
+    }
+
     /// Is the seat there, and can it be held?
     pub(crate) fn is_free(&self, seat: SeatNo) -> Option<bool> {
         self.bit(seat)

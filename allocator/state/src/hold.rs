@@ -47,17 +47,15 @@ impl HoldState {
 }
 
 /// A hold, and the dedup entry of the request that made it.
+///
+/// Two cache lines: who it is and what state it is in, then its times and places.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(crate) struct Hold {
     pub(crate) id: HoldId,
     pub(crate) key: KeyHash,
     pub(crate) request: RequestHash,
     pub(crate) buyer: BuyerHash,
-    pub(crate) held_at_ms: LogTimeMs,
-    pub(crate) expires_at_ms: LogTimeMs,
-    /// When it ended, with the payment of its order; 0 before.
-    pub(crate) ended_at_ms: LogTimeMs,
-    pub(crate) places: PlaceRefs,
     /// The event's slot.
     pub(crate) event: u32,
     /// The slot of the order that has it in checkout or has bought it; or [`NONE`].
@@ -66,8 +64,18 @@ pub(crate) struct Hold {
     pub(crate) ttl_ms: u32,
     pub(crate) price_list: u16,
     pub(crate) extensions: u16,
+    pub(crate) held_at_ms: LogTimeMs,
+    pub(crate) expires_at_ms: LogTimeMs,
+    /// When it ended, with the payment of its order; 0 before.
+    pub(crate) ended_at_ms: LogTimeMs,
+    pub(crate) places: PlaceRefs,
     pub(crate) state: HoldState,
 }
+
+const _: () = assert!(
+    size_of::<Option<Hold>>() == 128,
+    "a hold has two cache lines"
+);
 
 /// All holds of a shard.
 #[derive(Debug)]
@@ -120,16 +128,21 @@ impl Holds {
         self.ended.push_back((forget_at_ms, slot));
     }
 
-    /// Forgets a record.
-    pub(crate) fn remove(&mut self, slot: u32) -> Option<Hold> {
-        let hold = self.slab.remove(slot)?;
-        if let Ok(entry) = self
-            .ids
-            .find_entry(hash_of(hold.id.0), |&other| other == slot)
-        {
+    /// Forgets a record; its key.
+    pub(crate) fn remove(&mut self, slot: u32) -> KeyHash {
+        let Hold { id, key, .. } = self.slab[slot];
+        if let Ok(entry) = self.ids.find_entry(hash_of(id.0), |&other| other == slot) {
             entry.remove();
         }
-        Some(hold)
+        self.slab.remove(slot);
+        key
+    }
+
+    /// Reads what `remove` will read; see `Shard::warm_up`.
+    pub(crate) fn touch(&self, slot: u32) -> KeyHash {
+        let hold = &self.slab[slot];
+        self.ids.find(hash_of(hold.id.0), |&other| other == slot);
+        hold.key
     }
 
     pub(crate) fn clear_order(&mut self, slot: u32) {

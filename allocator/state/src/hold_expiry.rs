@@ -80,6 +80,18 @@ impl EventClock {
         }
     }
 
+    /// The slots whose entries are due, stale ones too; see `Shard::warm_up`.
+    pub(crate) fn due_slots(&self, now: LogTimeMs) -> impl Iterator<Item = u32> {
+        let queues = self.queues.iter();
+        let due = queues.flat_map(move |queue| {
+            queue
+                .entries
+                .iter()
+                .take_while(move |&&(time, _)| time <= now)
+        });
+        due.map(|&(_, slot)| slot)
+    }
+
     /// Drops stale fronts and takes entries that are due into `due`.
     pub(crate) fn take_due(
         &mut self,

@@ -54,13 +54,14 @@ impl<T> Slab<T> {
         slot
     }
 
-    pub(crate) fn remove(&mut self, slot: u32) -> Option<T> {
-        let value = self.chunks[(slot >> CHUNK_BITS) as usize][slot as usize % CHUNK].take();
+    /// Drops a value where it stands.
+    pub(crate) fn remove(&mut self, slot: u32) {
+        let value = &mut self.chunks[(slot >> CHUNK_BITS) as usize][slot as usize % CHUNK];
         if value.is_some() {
+            *value = None;
             self.vacant.push(slot);
             self.len -= 1;
         }
-        value
     }
 
     pub(crate) fn get(&self, slot: u32) -> Option<&T> {
