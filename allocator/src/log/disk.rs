@@ -78,11 +78,7 @@ impl AlignedBuf {
         let store = vec![0; bytes.next_multiple_of(BLOCK_BYTES) + BLOCK_BYTES];
         // `align_offset` may decline in theory; then O_DIRECT is refused and the disk falls back.
         let start = store.as_ptr().align_offset(BLOCK_BYTES).min(BLOCK_BYTES);
-        Self {
-            store,
-            start,
-            len: 0,
-        }
+        Self { store, start, len: 0 }
     }
 
     /// Bytes in use.

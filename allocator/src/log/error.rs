@@ -27,11 +27,7 @@ pub struct Damage {
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { file, offset, what } = self;
-        write!(
-            f,
-            "{}: offset {offset}: {what}; remedy: {REMEDY}",
-            file.display()
-        )
+        write!(f, "{}: offset {offset}: {what}; remedy: {REMEDY}", file.display())
     }
 }
 
@@ -70,20 +66,12 @@ pub enum LogError {
 impl LogError {
     /// An error of the disk while doing `action` to `path`.
     pub(crate) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
-        Self::Io {
-            action,
-            path: path.to_owned(),
-            source: Arc::new(source),
-        }
+        Self::Io { action, path: path.to_owned(), source: Arc::new(source) }
     }
 
     /// Damage in `file` at `offset`.
     pub(crate) fn damaged(file: &Path, offset: u64, what: impl Into<String>) -> Self {
-        Self::Damaged(Damage {
-            file: file.to_owned(),
-            offset,
-            what: what.into(),
-        })
+        Self::Damaged(Damage { file: file.to_owned(), offset, what: what.into() })
     }
 
     /// As an [`io::Error`], of the same kind where there is one.

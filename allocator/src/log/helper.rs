@@ -55,18 +55,8 @@ impl Helper {
         ready: Option<u64>,
         background: bool,
     ) -> Result<Self, LogError> {
-        let thread = if background {
-            Some(spawn(&disk, &dir)?)
-        } else {
-            None
-        };
-        Ok(Self {
-            disk,
-            dir,
-            thread,
-            ready,
-            pending: false,
-        })
+        let thread = if background { Some(spawn(&disk, &dir)?) } else { None };
+        Ok(Self { disk, dir, thread, ready, pending: false })
     }
 
     /// Asks for a segment ahead of its use. Does nothing in line.
@@ -152,11 +142,7 @@ fn spawn(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Thread, LogError> {
         .name("log-helper".to_owned())
         .spawn(work)
         .map_err(|error| LogError::System(error.to_string()))?;
-    Ok(Thread {
-        jobs: Some(jobs),
-        prepared,
-        handle: Some(handle),
-    })
+    Ok(Thread { jobs: Some(jobs), prepared, handle: Some(handle) })
 }
 
 fn make_spare(disk: &dyn Disk, dir: &Path, bytes: u64) -> Result<(), LogError> {
@@ -166,8 +152,7 @@ fn make_spare(disk: &dyn Disk, dir: &Path, bytes: u64) -> Result<(), LogError> {
         move |error| LogError::io(action, &path, error)
     };
     discard(disk, &spare)?;
-    disk.create(&tmp, bytes)
-        .map_err(fail("make a segment (is the disk full?)", &tmp))?;
+    disk.create(&tmp, bytes).map_err(fail("make a segment (is the disk full?)", &tmp))?;
     disk.rename(&tmp, &spare).map_err(fail("rename", &tmp))?;
     disk.sync_dir(dir).map_err(fail("flush the folder", dir))
 }
@@ -186,8 +171,7 @@ pub(crate) fn discard(disk: &dyn Disk, path: &Path) -> Result<(), LogError> {
 fn remove(disk: &dyn Disk, dir: &Path, segments: &[u64]) -> Result<(), LogError> {
     for &segment in segments {
         discard(disk, &segment_path(dir, segment))?;
-        disk.sync_dir(dir)
-            .map_err(|error| LogError::io("flush the folder", dir, error))?;
+        disk.sync_dir(dir).map_err(|error| LogError::io("flush the folder", dir, error))?;
     }
     Ok(())
 }

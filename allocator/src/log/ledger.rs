@@ -124,10 +124,7 @@ impl ShardLedger {
 }
 
 fn mark_of(record: &Record) -> Mark {
-    Mark {
-        index: record.index,
-        id: record.payload.clone(),
-    }
+    Mark { index: record.index, id: record.payload.clone() }
 }
 
 /// All shards.
@@ -143,10 +140,7 @@ impl Ledger {
         if record.kind == Kind::Begin {
             return Ok(());
         }
-        self.shards
-            .entry(record.shard)
-            .or_default()
-            .apply(segment, record)
+        self.shards.entry(record.shard).or_default().apply(segment, record)
     }
 
     /// The oldest segment any shard needs and the first shard that needs it.
@@ -164,10 +158,7 @@ impl Ledger {
             if let Some(vote) = &ledger.vote {
                 records.push(Record::new(shard, Kind::Vote, 0, vote.clone()));
             }
-            let marks = [
-                (Kind::Purge, &ledger.purged),
-                (Kind::Committed, &ledger.committed),
-            ];
+            let marks = [(Kind::Purge, &ledger.purged), (Kind::Committed, &ledger.committed)];
             for (kind, mark) in marks {
                 if let Some(mark) = mark {
                     records.push(Record::new(shard, kind, mark.index, mark.id.clone()));

@@ -5,24 +5,24 @@
 //! what is not durable, never reorder a shard's requests, never know openraft.
 //!
 //! ```text
-//! ShardLog (memory) ──► queue ──► writer ──► segment … segment     [`segment`] how they lie on disk
-//!                                   │            ▲                 [`recover`] how they are read back
+//! ShardLog (memory) ──► queue ──► writer ──► segment … segment    `segment`: how they lie on disk
+//!                                   │            ▲                `recover`: how they are read back
 //!                                   └─► helper ──┘ prepares the next, deletes the oldest
 //! ```
 //!
 //! # What a crash can do
 //! A frame is valid as a whole or not at all. The one frame in flight at a crash was never
-//! acknowledged; it is cut, and the recovery says so. Every opening begins a new segment whose first
-//! frame says where the previous one ends, so what was cut stays cut, and no old block is written
-//! again. Anything else that does not read back is damage, and the log refuses to open: cutting it
+//! acknowledged; it is cut, and the recovery says so. Every opening begins a new segment whose
+//! first frame says where the previous one ends, so what was cut stays cut, and no old block is
+//! written again. Anything else that does not read back is damage, and the log refuses to open: cutting it
 //! would forget votes and entries a majority counted on.
 //!
 //! # What cannot be told apart
 //! Only the very last frame has no successor to prove that it was acknowledged. Segments start as
 //! zeros and filler is not zero, so a torn last frame has a sector of zeros and a damaged one has
 //! none: that is refused too. What is left is a disk that loses or zeroes whole sectors of exactly
-//! the last frame (it lied about the flush), or a damaged last frame whose payload holds 512 aligned
-//! zero bytes. This replica then forgets its last flush: entries come back from the leader, and a
+//! the last frame (it lied about the flush), or a damaged last frame whose payload holds 512
+//! aligned zero bytes. This replica then forgets its last flush: entries come back from the leader, and a
 //! majority that still has them keeps them; but a forgotten vote, or an entry that the other
 //! majority member loses too before it is copied again, is beyond what Raft tolerates with a disk
 //! that lies. The same holds for a deleted newest segment.
@@ -121,9 +121,7 @@ impl LogConfig {
 
     /// Largest payload of a record: it must fit into a segment beside the first frame.
     pub fn record_bytes_max(&self) -> usize {
-        usize::try_from(self.segment_bytes / 2)
-            .unwrap_or(usize::MAX)
-            .min(u32::MAX as usize / 2)
+        usize::try_from(self.segment_bytes / 2).unwrap_or(usize::MAX).min(u32::MAX as usize / 2)
             - BLOCK_BYTES / 2
     }
 
@@ -176,7 +174,8 @@ pub struct Recovered {
     pub segments: usize,
 }
 
-/// A node's log. Dropping it stops the writer after what is queued; [`ShardLog`]s fail from then on.
+/// A node's log. Dropping it stops the writer after what is queued; [`ShardLog`]s fail from then
+/// on.
 pub struct Log {
     core: Arc<Core>,
     shards: Mutex<BTreeMap<ShardNo, Arc<Mutex<Ram>>>>,
@@ -185,9 +184,7 @@ pub struct Log {
 
 impl std::fmt::Debug for Log {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Log")
-            .field("stats", &self.stats())
-            .finish_non_exhaustive()
+        f.debug_struct("Log").field("stats", &self.stats()).finish_non_exhaustive()
     }
 }
 
@@ -214,13 +211,7 @@ impl Log {
                 "cut an unfinished write at the end of the log; none of it was acknowledged"
             );
         }
-        let Replay {
-            ledger,
-            mut entries,
-            segments,
-            torn_tail,
-            tail,
-        } = replay;
+        let Replay { ledger, mut entries, segments, torn_tail, tail } = replay;
         let mut shards = BTreeMap::new();
         for (&shard, marks) in &ledger.shards {
             let entries = entries.remove(&shard).unwrap_or_default();
@@ -235,10 +226,7 @@ impl Log {
             shards.insert(shard, ram);
         }
         let recovered = Recovered {
-            shards: shards
-                .iter()
-                .map(|(shard, ram)| (*shard, state_of(ram)))
-                .collect(),
+            shards: shards.iter().map(|(shard, ram)| (*shard, state_of(ram))).collect(),
             torn_tail,
             segments: segments.len(),
         };
@@ -255,15 +243,8 @@ impl Log {
             .name("log-writer".to_owned())
             .spawn(move || writer.run(requests, fatal))
             .map_err(|error| LogError::System(error.to_string()))?;
-        let shards = shards
-            .into_iter()
-            .map(|(no, ram)| (no, Arc::new(Mutex::new(ram))))
-            .collect();
-        let log = Self {
-            core: Arc::new(core),
-            shards: Mutex::new(shards),
-            writer: Some(writer),
-        };
+        let shards = shards.into_iter().map(|(no, ram)| (no, Arc::new(Mutex::new(ram)))).collect();
+        let log = Self { core: Arc::new(core), shards: Mutex::new(shards), writer: Some(writer) };
         Ok((log, recovered))
     }
 

@@ -69,23 +69,14 @@ impl Disk for RealDisk {
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn SegmentFile>> {
-        let direct = if self.buffered {
-            None
-        } else {
-            open_direct(path)
-        };
+        let direct = if self.buffered { None } else { open_direct(path) };
         let synced = direct.is_some();
         let file = match direct {
             Some(file) => file,
             None => OpenOptions::new().write(true).open(path)?,
         };
         let plain = OpenOptions::new().write(true).open(path)?;
-        Ok(Box::new(RealSegment {
-            file,
-            plain,
-            synced,
-            written: false,
-        }))
+        Ok(Box::new(RealSegment { file, plain, synced, written: false }))
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
@@ -144,20 +135,12 @@ impl SegmentFile for RealSegment {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        if self.synced {
-            Ok(())
-        } else {
-            self.file.sync_data()
-        }
+        if self.synced { Ok(()) } else { self.file.sync_data() }
     }
 }
 
 fn open_direct(path: &Path) -> Option<File> {
-    OpenOptions::new()
-        .write(true)
-        .custom_flags(libc::O_DIRECT | libc::O_DSYNC)
-        .open(path)
-        .ok()
+    OpenOptions::new().write(true).custom_flags(libc::O_DIRECT | libc::O_DSYNC).open(path).ok()
 }
 
 /// Makes a folder and its parents durable, each in its own parent.

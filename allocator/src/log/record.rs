@@ -82,15 +82,7 @@ pub struct Record {
 impl Record {
     /// A record of `kind` with nothing in it but what is given.
     pub fn new(shard: ShardNo, kind: Kind, index: u64, payload: Bytes) -> Self {
-        Self {
-            shard,
-            kind,
-            tag: 0,
-            term: 0,
-            index,
-            origin: 0,
-            payload,
-        }
+        Self { shard, kind, tag: 0, term: 0, index, origin: 0, payload }
     }
 
     /// Length with header.
@@ -118,12 +110,8 @@ impl Record {
     pub fn decode(salt: u64, bytes: &[u8]) -> Result<(Self, usize), RecordError> {
         let head = bytes.get(..RECORD_HEADER_BYTES).ok_or(RecordError::Short)?;
         let len = read_u32(head, 4) as usize;
-        let end = RECORD_HEADER_BYTES
-            .checked_add(len)
-            .ok_or(RecordError::Length)?;
-        let payload = bytes
-            .get(RECORD_HEADER_BYTES..end)
-            .ok_or(RecordError::Length)?;
+        let end = RECORD_HEADER_BYTES.checked_add(len).ok_or(RecordError::Length)?;
+        let payload = bytes.get(RECORD_HEADER_BYTES..end).ok_or(RecordError::Length)?;
         if checksum(salt, &head[4..], payload) != read_u32(head, 0) {
             return Err(RecordError::Checksum);
         }
@@ -167,16 +155,10 @@ fn checksum(salt: u64, head: &[u8], payload: &[u8]) -> u32 {
 
 /// Reads four bytes that the caller knows to be there; zero if they are not.
 pub(crate) fn read_u32(bytes: &[u8], at: usize) -> u32 {
-    bytes
-        .get(at..at + 4)
-        .and_then(|b| b.try_into().ok())
-        .map_or(0, u32::from_le_bytes)
+    bytes.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_le_bytes)
 }
 
 /// Reads eight bytes that the caller knows to be there; zero if they are not.
 pub(crate) fn read_u64(bytes: &[u8], at: usize) -> u64 {
-    bytes
-        .get(at..at + 8)
-        .and_then(|b| b.try_into().ok())
-        .map_or(0, u64::from_le_bytes)
+    bytes.get(at..at + 8).and_then(|b| b.try_into().ok()).map_or(0, u64::from_le_bytes)
 }

@@ -48,25 +48,19 @@ pub(crate) struct Replay {
 pub(crate) fn replay(dir: &Path, disk: &dyn Disk) -> Result<Replay, LogError> {
     // After a kill without a power loss, what is read here may not be durable yet; it must be
     // before anything is built on it.
-    disk.sync_dir(dir)
-        .map_err(|error| LogError::io("flush the folder", dir, error))?;
+    disk.sync_dir(dir).map_err(|error| LogError::io("flush the folder", dir, error))?;
     let segments = list(dir, disk)?;
     let mut replay = Replay::default();
     let mut before: Option<Parsed> = None;
     for (place, &segment) in segments.iter().enumerate() {
         let path = segment_path(dir, segment);
         if place + 1 == segments.len() {
-            disk.sync_file(&path)
-                .map_err(|error| LogError::io("flush", &path, error))?;
+            disk.sync_file(&path).map_err(|error| LogError::io("flush", &path, error))?;
         }
-        let bytes = disk
-            .read(&path)
-            .map_err(|error| LogError::io("read", &path, error))?;
+        let bytes = disk.read(&path).map_err(|error| LogError::io("read", &path, error))?;
         let parsed = parse(&path, segment, &bytes).map_err(LogError::Damaged)?;
         if let Some(before) = before.take() {
-            let whole = before
-                .ends_at(&parsed)
-                .map_err(|bad| LogError::Damaged(bad.1))?;
+            let whole = before.ends_at(&parsed).map_err(|bad| LogError::Damaged(bad.1))?;
             replay.take(whole)?;
         }
         before = Some(parsed);
@@ -82,13 +76,8 @@ pub(crate) fn replay(dir: &Path, disk: &dyn Disk) -> Result<Replay, LogError> {
 
 /// The segments of a folder, ascending and without a gap.
 pub(crate) fn list(dir: &Path, disk: &dyn Disk) -> Result<Vec<u64>, LogError> {
-    let names = disk
-        .list(dir)
-        .map_err(|error| LogError::io("list", dir, error))?;
-    let mut segments: Vec<u64> = names
-        .iter()
-        .filter_map(|name| parse_file_name(name))
-        .collect();
+    let names = disk.list(dir).map_err(|error| LogError::io("list", dir, error))?;
+    let mut segments: Vec<u64> = names.iter().filter_map(|name| parse_file_name(name)).collect();
     segments.sort_unstable();
     for pair in segments.windows(2) {
         if pair[1] != pair[0] + 1 {
@@ -102,18 +91,12 @@ pub(crate) fn list(dir: &Path, disk: &dyn Disk) -> Result<Vec<u64>, LogError> {
 impl Replay {
     fn take(&mut self, parsed: Parsed) -> Result<(), LogError> {
         let oldest = self.segments.is_empty();
-        let info = SegmentInfo {
-            opened_at_ms: parsed.begin.opened_at_ms,
-        };
+        let info = SegmentInfo { opened_at_ms: parsed.begin.opened_at_ms };
         self.segments.insert(parsed.segment, info);
         for (place, frame) in parsed.frames.into_iter().enumerate() {
             for (offset, record) in frame.records {
                 if oldest && place == 0 && record.kind == Kind::Extent {
-                    self.ledger
-                        .shards
-                        .entry(record.shard)
-                        .or_default()
-                        .assume_extent(&record);
+                    self.ledger.shards.entry(record.shard).or_default().assume_extent(&record);
                     continue;
                 }
                 self.ledger
@@ -136,18 +119,12 @@ impl Replay {
                 payload: record.payload,
             }),
             Kind::Truncate => {
-                while entries
-                    .back()
-                    .is_some_and(|entry| entry.index >= record.index)
-                {
+                while entries.back().is_some_and(|entry| entry.index >= record.index) {
                     entries.pop_back();
                 }
             }
             Kind::Purge => {
-                while entries
-                    .front()
-                    .is_some_and(|entry| entry.index <= record.index)
-                {
+                while entries.front().is_some_and(|entry| entry.index <= record.index) {
                     entries.pop_front();
                 }
             }
@@ -268,11 +245,9 @@ impl Parsed {
         }
         match &self.stop {
             Stop::Clean => Ok(None),
-            Stop::Torn(bytes) => Ok(Some(TornTail {
-                file: self.path.clone(),
-                offset: self.end,
-                bytes: *bytes,
-            })),
+            Stop::Torn(bytes) => {
+                Ok(Some(TornTail { file: self.path.clone(), offset: self.end, bytes: *bytes }))
+            }
             Stop::Damaged(damage) => Err(damage.clone()),
         }
     }
@@ -280,18 +255,11 @@ impl Parsed {
 
 /// Reads a segment's frames up to the first that does not read back. The first frame must.
 pub(crate) fn parse(path: &Path, segment: u64, bytes: &[u8]) -> Result<Parsed, Damage> {
-    let damage = |offset: u64, what: String| Damage {
-        file: path.to_owned(),
-        offset,
-        what,
-    };
+    let damage = |offset: u64, what: String| Damage { file: path.to_owned(), offset, what };
     let first = FrameHeader::decode(bytes)
         .map_err(|_| damage(0, "the segment's header is damaged".to_owned()))?;
     if first.segment != segment {
-        return Err(damage(
-            16,
-            format!("this is segment {}, not {segment}", first.segment),
-        ));
+        return Err(damage(16, format!("this is segment {}, not {segment}", first.segment)));
     }
     let mut frames =
         vec![read_frame(bytes, 0, first).map_err(|(offset, what)| damage(offset, what))?];
@@ -300,10 +268,7 @@ pub(crate) fn parse(path: &Path, segment: u64, bytes: &[u8]) -> Result<Parsed, D
             Begin::from_record(record).map_err(|what| damage(*offset, what))?
         }
         None => {
-            return Err(damage(
-                0,
-                "the segment does not start with its begin record".into(),
-            ));
+            return Err(damage(0, "the segment does not start with its begin record".into()));
         }
     };
     let mut at = frames[0].end();
@@ -315,15 +280,7 @@ pub(crate) fn parse(path: &Path, segment: u64, bytes: &[u8]) -> Result<Parsed, D
     let stop = classify(bytes, at, &last)
         .unwrap_or_else(|(offset, what)| Stop::Damaged(damage(offset, what)));
     let file_bytes = bytes.len() as u64;
-    Ok(Parsed {
-        path: path.to_owned(),
-        segment,
-        begin,
-        frames,
-        end: at,
-        stop,
-        file_bytes,
-    })
+    Ok(Parsed { path: path.to_owned(), segment, begin, frames, end: at, stop, file_bytes })
 }
 
 fn follows(header: &FrameHeader, last: &FrameHeader) -> bool {
@@ -359,26 +316,15 @@ fn read_frame(bytes: &[u8], at: u64, header: FrameHeader) -> Result<Frame, (u64,
         place += length;
     }
     if records.len() != header.records as usize || crc32c::crc32c(body) != header.body_crc {
-        return Err((
-            at,
-            format!("the checksum of frame {} is wrong", header.number),
-        ));
+        return Err((at, format!("the checksum of frame {} is wrong", header.number)));
     }
-    Ok(Frame {
-        offset: at,
-        header,
-        records,
-    })
+    Ok(Frame { offset: at, header, records })
 }
 
 /// What stands at `at`, where no frame reads back. An error is damage.
 fn classify(bytes: &[u8], at: u64, last: &FrameHeader) -> Result<Stop, (u64, String)> {
     let rest = bytes.get(at as usize..).unwrap_or_default();
-    let Some(used) = rest
-        .iter()
-        .rposition(|&byte| byte != 0)
-        .map(|place| place + 1)
-    else {
+    let Some(used) = rest.iter().rposition(|&byte| byte != 0).map(|place| place + 1) else {
         return Ok(Stop::Clean);
     };
     let number = last.number + 1;
@@ -412,15 +358,12 @@ fn classify(bytes: &[u8], at: u64, last: &FrameHeader) -> Result<Stop, (u64, Str
 
 /// The first later frame of this segment: block-aligned, like all of them.
 fn later_frame(rest: &[u8], at: u64, last: &FrameHeader) -> Option<(u64, u64)> {
-    rest.chunks(BLOCK_BYTES)
-        .enumerate()
-        .skip(1)
-        .find_map(|(block, bytes)| {
-            let header = FrameHeader::decode(bytes).ok()?;
-            let ours = header.segment == last.segment && header.salt == last.salt;
-            (ours && header.number > last.number + 1)
-                .then_some((at + (block * BLOCK_BYTES) as u64, header.number))
-        })
+    rest.chunks(BLOCK_BYTES).enumerate().skip(1).find_map(|(block, bytes)| {
+        let header = FrameHeader::decode(bytes).ok()?;
+        let ours = header.segment == last.segment && header.salt == last.salt;
+        (ours && header.number > last.number + 1)
+            .then_some((at + (block * BLOCK_BYTES) as u64, header.number))
+    })
 }
 
 /// As exact as can be told, where the frame at `at` is wrong and why.
@@ -431,10 +374,7 @@ fn wrong_place(bytes: &[u8], at: u64, last: &FrameHeader) -> (u64, String) {
             Err(place) => place,
             Ok(_) => (at, format!("frame {number} is not where it belongs")),
         },
-        Some(Ok(header)) => (
-            at,
-            format!("frame {} where {number} belongs", header.number),
-        ),
+        Some(Ok(header)) => (at, format!("frame {} where {number} belongs", header.number)),
         _ => (at, format!("the header of frame {number} is damaged")),
     }
 }

@@ -67,13 +67,8 @@ pub fn scan(
     disk: &dyn Disk,
     visit: &mut dyn FnMut(ScannedRecord<'_>),
 ) -> Result<ScanReport, LogError> {
-    let names = disk
-        .list(dir)
-        .map_err(|error| LogError::io("list", dir, error))?;
-    let mut segments: Vec<u64> = names
-        .iter()
-        .filter_map(|name| parse_file_name(name))
-        .collect();
+    let names = disk.list(dir).map_err(|error| LogError::io("list", dir, error))?;
+    let mut segments: Vec<u64> = names.iter().filter_map(|name| parse_file_name(name)).collect();
     segments.sort_unstable();
     let mut report = ScanReport::default();
     let mut before: Option<Parsed> = None;
@@ -82,17 +77,11 @@ pub fn scan(
         let path = segment_path(dir, segment);
         if let Some(no) = before_no.filter(|no| no + 1 != segment) {
             let file = segment_path(dir, no + 1);
-            report.damage.push(Damage {
-                file,
-                offset: 0,
-                what: "the file is missing".into(),
-            });
+            report.damage.push(Damage { file, offset: 0, what: "the file is missing".into() });
             report.finish(before.take(), None, visit);
         }
         before_no = Some(segment);
-        let bytes = disk
-            .read(&path)
-            .map_err(|error| LogError::io("read", &path, error))?;
+        let bytes = disk.read(&path).map_err(|error| LogError::io("read", &path, error))?;
         match parse(&path, segment, &bytes) {
             Ok(parsed) => {
                 report.finish(before.take(), Some(&parsed), visit);
@@ -140,11 +129,7 @@ impl ScanReport {
             segment: parsed.segment,
             file: parsed.path.clone(),
             frames: parsed.frames.len() as u64,
-            records: parsed
-                .frames
-                .iter()
-                .map(|frame| frame.records.len() as u64)
-                .sum(),
+            records: parsed.frames.iter().map(|frame| frame.records.len() as u64).sum(),
             end: parsed.end,
         });
         for frame in parsed.frames {

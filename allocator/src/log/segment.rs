@@ -49,11 +49,7 @@ pub fn file_name(segment: u64) -> String {
 pub fn parse_file_name(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(SUFFIX)?;
     let well_formed = digits.len() == 16 && digits.bytes().all(|b| b.is_ascii_digit());
-    if well_formed {
-        digits.parse().ok()
-    } else {
-        None
-    }
+    if well_formed { digits.parse().ok() } else { None }
 }
 
 /// The header of a frame.
@@ -89,9 +85,7 @@ pub enum HeaderError {
 impl FrameHeader {
     /// Reads a header.
     pub fn decode(bytes: &[u8]) -> Result<Self, HeaderError> {
-        let head = bytes
-            .get(..FRAME_HEADER_BYTES)
-            .ok_or(HeaderError::NoHeader)?;
+        let head = bytes.get(..FRAME_HEADER_BYTES).ok_or(HeaderError::NoHeader)?;
         if head[..8] != MAGIC {
             return Err(HeaderError::NoHeader);
         }
@@ -132,10 +126,7 @@ pub struct FrameBuf {
 impl FrameBuf {
     /// An empty frame with room for `bytes`.
     pub fn with_capacity(bytes: usize) -> Self {
-        let mut frame = Self {
-            buf: AlignedBuf::with_capacity(bytes),
-            records: 0,
-        };
+        let mut frame = Self { buf: AlignedBuf::with_capacity(bytes), records: 0 };
         frame.clear();
         frame
     }
@@ -227,9 +218,7 @@ impl Begin {
         }
         let version = read_u32(bytes, 0);
         if version != FORMAT_VERSION || bytes.len() != Self::BYTES {
-            return Err(format!(
-                "log format {version}; this program reads {FORMAT_VERSION}"
-            ));
+            return Err(format!("log format {version}; this program reads {FORMAT_VERSION}"));
         }
         Ok(Self {
             segment_bytes: read_u64(bytes, 4),

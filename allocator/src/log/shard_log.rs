@@ -62,9 +62,7 @@ impl Callback {
 impl Drop for Callback {
     fn drop(&mut self) {
         if let Some(done) = self.0.take() {
-            done(Err(io::Error::other(
-                "the log has stopped; this was not written",
-            )));
+            done(Err(io::Error::other("the log has stopped; this was not written")));
         }
     }
 }
@@ -97,8 +95,7 @@ impl Ram {
     /// The index the next entry must have; `None`: any, the shard is new.
     fn next(&self) -> Option<u64> {
         let last = self.entries.back().map(|entry| entry.index);
-        last.or_else(|| self.purged.as_ref().map(|mark| mark.index))
-            .map(|index| index + 1)
+        last.or_else(|| self.purged.as_ref().map(|mark| mark.index)).map(|index| index + 1)
     }
 
     fn take_committed(&mut self, shard: ShardNo) -> Option<Record> {
@@ -106,12 +103,7 @@ impl Ram {
             return None;
         }
         let mark = self.committed.as_ref()?;
-        Some(Record::new(
-            shard,
-            Kind::Committed,
-            mark.index,
-            mark.id.clone(),
-        ))
+        Some(Record::new(shard, Kind::Committed, mark.index, mark.id.clone()))
     }
 }
 
@@ -151,9 +143,7 @@ pub struct ShardLog {
 
 impl std::fmt::Debug for ShardLog {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ShardLog")
-            .field("shard", &self.shard)
-            .finish_non_exhaustive()
+        f.debug_struct("ShardLog").field("shard", &self.shard).finish_non_exhaustive()
     }
 }
 
@@ -213,10 +203,8 @@ impl ShardLog {
         if let Some(mark) = &ram.purged
             && index <= mark.index
         {
-            let error = format!(
-                "shard {}: truncate at {index} <= purged {}",
-                self.shard, mark.index
-            );
+            let error =
+                format!("shard {}: truncate at {index} <= purged {}", self.shard, mark.index);
             drop(ram);
             return done.call(Err(io::Error::new(io::ErrorKind::InvalidInput, error)));
         }
@@ -236,15 +224,8 @@ impl ShardLog {
         let mut ram = self.ram.lock();
         let mut records = Vec::from_iter(ram.take_committed(self.shard));
         if ram.purged.as_ref().is_none_or(|mark| mark.index < index) {
-            ram.purged = Some(Mark {
-                index,
-                id: id.clone(),
-            });
-            while ram
-                .entries
-                .front()
-                .is_some_and(|entry| entry.index <= index)
-            {
+            ram.purged = Some(Mark { index, id: id.clone() });
+            while ram.entries.front().is_some_and(|entry| entry.index <= index) {
                 let entry = ram.entries.pop_front();
                 ram.bytes -= entry.map_or(0, |entry| entry.payload.len());
             }
@@ -323,14 +304,9 @@ impl ShardLog {
     /// The caller holds the shard's lock, so that the queue has the order of the memory.
     fn submit(&self, records: Vec<Record>, done: Callback) {
         if let Some(reason) = self.core.status.poison() {
-            return done.call(Err(io::Error::other(format!(
-                "the log has stopped: {reason}"
-            ))));
+            return done.call(Err(io::Error::other(format!("the log has stopped: {reason}"))));
         }
-        let _ = self
-            .core
-            .queue
-            .send(Message::Write(Request { records, done }));
+        let _ = self.core.queue.send(Message::Write(Request { records, done }));
         // Either the writer, which first says that it ends and then empties the queue, has seen
         // this request, or we see here that it has ended.
         if self.core.status.has_ended() {
@@ -353,10 +329,7 @@ pub(crate) fn state_of(ram: &Ram) -> ShardLogState {
         purged: ram.purged.clone(),
         committed: ram.committed.clone(),
         first_index: ram.entries.front().map(|entry| entry.index),
-        last: ram
-            .entries
-            .back()
-            .map(|entry| (entry.term, entry.index, entry.origin)),
+        last: ram.entries.back().map(|entry| (entry.term, entry.index, entry.origin)),
         ram_bytes: ram.bytes,
     }
 }

@@ -212,9 +212,7 @@ impl State {
         for sector in std::mem::take(&mut file.dirty) {
             if self.survives(mode) {
                 let begin = sector * SECTOR_BYTES;
-                let end = (begin + SECTOR_BYTES)
-                    .min(file.data.len())
-                    .min(file.durable.len());
+                let end = (begin + SECTOR_BYTES).min(file.data.len()).min(file.durable.len());
                 if begin < end {
                     file.durable[begin..end].copy_from_slice(&file.data[begin..end]);
                 }
@@ -232,22 +230,15 @@ impl State {
     }
 
     fn file(&mut self, path: &Path) -> io::Result<&mut FileState> {
-        let no = self
-            .names
-            .get(path)
-            .copied()
-            .ok_or(io::ErrorKind::NotFound)?;
-        self.files
-            .get_mut(&no)
-            .ok_or_else(|| io::ErrorKind::NotFound.into())
+        let no = self.names.get(path).copied().ok_or(io::ErrorKind::NotFound)?;
+        self.files.get_mut(&no).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn write(&mut self, no: u64, offset: usize, bytes: &[u8], part: bool) -> io::Result<()> {
         let sectors = bytes.len().div_ceil(SECTOR_BYTES);
         // A torn write: any of its sectors, not only the first ones.
-        let keep: Vec<bool> = (0..sectors)
-            .map(|_| !part || self.random().is_multiple_of(2))
-            .collect();
+        let keep: Vec<bool> =
+            (0..sectors).map(|_| !part || self.random().is_multiple_of(2)).collect();
         let file = self.files.get_mut(&no).ok_or(io::ErrorKind::NotFound)?;
         if file.data.len() < offset + bytes.len() {
             file.data.resize(offset + bytes.len(), 0);
@@ -263,11 +254,7 @@ impl State {
     }
 
     fn used(&self) -> u64 {
-        self.names
-            .values()
-            .filter_map(|no| self.files.get(no))
-            .map(|f| f.data.len() as u64)
-            .sum()
+        self.names.values().filter_map(|no| self.files.get(no)).map(|f| f.data.len() as u64).sum()
     }
 }
 
@@ -304,19 +291,13 @@ impl Disk for SimDisk {
             return Err(io::ErrorKind::ResourceBusy.into());
         }
         state.locks.insert(dir.to_owned(), epoch);
-        Ok(Box::new(SimLock {
-            disk: self.clone(),
-            dir: dir.to_owned(),
-            epoch,
-        }))
+        Ok(Box::new(SimLock { disk: self.clone(), dir: dir.to_owned(), epoch }))
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         self.look(|state| {
             let names = state.names.keys().filter(|path| path.parent() == Some(dir));
-            Ok(names
-                .filter_map(|p| Some(p.file_name()?.to_string_lossy().into_owned()))
-                .collect())
+            Ok(names.filter_map(|p| Some(p.file_name()?.to_string_lossy().into_owned())).collect())
         })
     }
 
@@ -332,10 +313,7 @@ impl Disk for SimDisk {
             Ok(no)
         })?;
         self.run(None, |state, error| {
-            if state
-                .space
-                .is_some_and(|space| state.used() + bytes > space)
-            {
+            if state.space.is_some_and(|space| state.used() + bytes > space) {
                 return Err(io::ErrorKind::StorageFull.into());
             }
             state.write(no, 0, &vec![0; bytes as usize], error.is_some())?;
@@ -351,27 +329,14 @@ impl Disk for SimDisk {
     fn open(&self, path: &Path) -> io::Result<Box<dyn SegmentFile>> {
         let mut state = self.state.lock();
         state.file(path)?;
-        let no = state
-            .names
-            .get(path)
-            .copied()
-            .ok_or(io::ErrorKind::NotFound)?;
-        Ok(Box::new(SimFile {
-            disk: self.clone(),
-            no,
-            epoch: state.epoch,
-        }))
+        let no = state.names.get(path).copied().ok_or(io::ErrorKind::NotFound)?;
+        Ok(Box::new(SimFile { disk: self.clone(), no, epoch: state.epoch }))
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         self.look(|state| {
             let no = state.names.get(path).ok_or(io::ErrorKind::NotFound)?;
-            Ok(state
-                .files
-                .get(no)
-                .ok_or(io::ErrorKind::NotFound)?
-                .data
-                .clone())
+            Ok(state.files.get(no).ok_or(io::ErrorKind::NotFound)?.data.clone())
         })
     }
 

@@ -105,11 +105,7 @@ impl Writer {
 
     /// Until told to stop, or an error.
     pub(crate) fn run(mut self, queue: Receiver<Message>, fatal: FatalHook) {
-        let end = End {
-            status: Arc::clone(&self.status),
-            queue,
-            fatal,
-        };
+        let end = End { status: Arc::clone(&self.status), queue, fatal };
         let mut waiting: Vec<Request> = Vec::new();
         let mut go_on = true;
         while go_on {
@@ -120,16 +116,12 @@ impl Writer {
             go_on = self.drain(&end.queue, &mut waiting);
             if let Err(error) = self.write(&waiting) {
                 end.fail(&error);
-                waiting
-                    .into_iter()
-                    .for_each(|request| request.done.call(Err(error.to_io())));
+                waiting.into_iter().for_each(|request| request.done.call(Err(error.to_io())));
                 return;
             }
             self.status.count_requests(waiting.len());
             let unneeded = self.take_unneeded();
-            waiting
-                .drain(..)
-                .for_each(|request| request.done.call(Ok(())));
+            waiting.drain(..).for_each(|request| request.done.call(Ok(())));
             if let Err(error) = self.remove(unneeded) {
                 end.fail(&error);
                 return;
@@ -161,9 +153,7 @@ impl Writer {
         for record in waiting.iter().flat_map(|request| &request.records) {
             self.make_room(record)?;
             self.frame.push(self.current.salt, record);
-            self.ledger
-                .apply(self.current.segment, record)
-                .map_err(LogError::System)?;
+            self.ledger.apply(self.current.segment, record).map_err(LogError::System)?;
         }
         self.flush()
     }
@@ -196,15 +186,10 @@ impl Writer {
             return Ok(());
         }
         let (number, records) = (self.frame_number + 1, self.frame.records());
-        let crc = put_frame(
-            &mut self.current,
-            &mut self.frame,
-            number,
-            self.frame_crc,
-            |bytes, us| {
+        let crc =
+            put_frame(&mut self.current, &mut self.frame, number, self.frame_crc, |bytes, us| {
                 self.status.count_flush(bytes, records, us);
-            },
-        )?;
+            })?;
         (self.frame_number, self.frame_crc) = (number, crc);
         Ok(())
     }
@@ -242,10 +227,7 @@ impl Writer {
         let holder = (oldest < current).then(|| OldestHolder {
             shard,
             segment: oldest,
-            opened_at_ms: self
-                .segments
-                .get(&oldest)
-                .map_or(0, |info| info.opened_at_ms),
+            opened_at_ms: self.segments.get(&oldest).map_or(0, |info| info.opened_at_ms),
             segments: current - oldest + 1,
         });
         self.status.set_holder(holder);
@@ -253,11 +235,7 @@ impl Writer {
     }
 
     fn remove(&mut self, unneeded: Vec<u64>) -> Result<(), LogError> {
-        if unneeded.is_empty() {
-            Ok(())
-        } else {
-            self.helper.remove(unneeded)
-        }
+        if unneeded.is_empty() { Ok(()) } else { self.helper.remove(unneeded) }
     }
 
     /// The previous segment's unused end goes back to the file system: a process that restarts
@@ -267,9 +245,7 @@ impl Writer {
             return Ok(());
         }
         let path = segment_path(&self.config.dir, tail.segment);
-        self.disk
-            .set_len(&path, tail.end)
-            .map_err(|error| LogError::io("shorten", &path, error))
+        self.disk.set_len(&path, tail.end).map_err(|error| LogError::io("shorten", &path, error))
     }
 }
 
@@ -291,9 +267,7 @@ impl End {
 impl Drop for End {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.fail(&LogError::System(
-                "the log's writer has panicked".to_owned(),
-            ));
+            self.fail(&LogError::System("the log's writer has panicked".to_owned()));
         }
         self.status.set_ended();
         drop_unread(&self.queue);
@@ -329,18 +303,10 @@ fn begin_segment(
         status.count_stall();
     }
     let spare = config.dir.join(SPARE_NAME);
-    let file = disk
-        .open(&spare)
-        .map_err(|error| LogError::io("open", &spare, error))?;
+    let file = disk.open(&spare).map_err(|error| LogError::io("open", &spare, error))?;
     let segment = previous.segment + 1;
     let salt = getrandom::u64().map_err(|error| LogError::System(error.to_string()))?;
-    let mut current = Current {
-        file,
-        path: spare.clone(),
-        segment,
-        salt,
-        offset: 0,
-    };
+    let mut current = Current { file, path: spare.clone(), segment, salt, offset: 0 };
     let begin = Begin {
         segment_bytes: config.segment_bytes,
         previous_end: previous.end,
@@ -358,26 +324,13 @@ fn begin_segment(
             config.segment_bytes
         )));
     }
-    let crc = put_frame(
-        &mut current,
-        frame,
-        previous.number + 1,
-        previous.crc,
-        |_, _| (),
-    )?;
+    let crc = put_frame(&mut current, frame, previous.number + 1, previous.crc, |_, _| ())?;
     current.path = segment_path(&config.dir, segment);
-    disk.rename(&spare, &current.path)
-        .map_err(|error| LogError::io("rename", &spare, error))?;
+    disk.rename(&spare, &current.path).map_err(|error| LogError::io("rename", &spare, error))?;
     disk.sync_dir(&config.dir)
         .map_err(|error| LogError::io("flush the folder", &config.dir, error))?;
     status.count_segment();
-    Ok(Begun {
-        current,
-        crc,
-        info: SegmentInfo {
-            opened_at_ms: begin.opened_at_ms,
-        },
-    })
+    Ok(Begun { current, crc, info: SegmentInfo { opened_at_ms: begin.opened_at_ms } })
 }
 
 /// Writes and flushes a frame; returns its checksum.
@@ -394,15 +347,9 @@ fn put_frame(
         .file
         .write_at(current.offset, frame.blocks())
         .map_err(|error| LogError::io("write to", &current.path, error))?;
-    current
-        .file
-        .flush()
-        .map_err(|error| LogError::io("flush", &current.path, error))?;
+    current.file.flush().map_err(|error| LogError::io("flush", &current.path, error))?;
     let bytes = frame.blocks().len() as u64;
-    count(
-        bytes,
-        u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX),
-    );
+    count(bytes, u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX));
     current.offset += bytes;
     frame.clear();
     Ok(crc)
@@ -412,9 +359,7 @@ fn put_frame(
 fn find_spare(config: &LogConfig, disk: &dyn Disk) -> Result<Option<u64>, LogError> {
     let spare = config.dir.join(SPARE_NAME);
     discard(disk, &config.dir.join(SPARE_TMP_NAME))?;
-    let names = disk
-        .list(&config.dir)
-        .map_err(|error| LogError::io("list", &config.dir, error))?;
+    let names = disk.list(&config.dir).map_err(|error| LogError::io("list", &config.dir, error))?;
     if !names.iter().any(|name| name == SPARE_NAME) {
         return Ok(None);
     }
@@ -431,8 +376,6 @@ fn find_spare(config: &LogConfig, disk: &dyn Disk) -> Result<Option<u64>, LogErr
 }
 
 fn unix_ms() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,7 +1,7 @@
 //! Owns how openraft's entries, votes and marks stand in the node's log.
 //!
-//! An entry's batch is stored as the very bytes it arrived in. Must never answer openraft before the
-//! log says "durable", except for appends, whose callback says so.
+//! An entry's batch is stored as the very bytes it arrived in. Must never answer openraft before
+//! the log says "durable", except for appends, whose callback says so.
 
 use std::{
     collections::VecDeque,
@@ -25,7 +25,8 @@ use crate::{
     log::{Done, LogRecord, ShardLog},
 };
 
-/// Entries whose batch is kept decoded, so that what was just appended is not decoded to be applied.
+/// Entries whose batch is kept decoded, so that what was just appended is not decoded again to be
+/// applied.
 const DECODED_ENTRIES_MAX: usize = 256;
 
 const BLANK: u8 = 0;
@@ -44,27 +45,19 @@ impl LogStore {
     /// On a shard's log.
     #[must_use]
     pub fn new(log: ShardLog) -> Self {
-        Self {
-            log,
-            decoded: Arc::default(),
-        }
+        Self { log, decoded: Arc::default() }
     }
 
-    fn read(&self, start: u64, end: u64, bytes_max: usize) -> Result<Vec<Entry>, StorageError> {
+    /// An error says which entry cannot be read, and why.
+    fn read(&self, start: u64, end: u64, bytes_max: usize) -> Result<Vec<Entry>, (u64, String)> {
         let records = self.log.read(start..end, bytes_max);
         let mut entries = Vec::with_capacity(records.len());
         for record in records {
             let index = record.index;
-            let entry = match self.find_decoded(&record) {
+            entries.push(match self.find_decoded(&record) {
                 Some(entry) => entry,
-                None => decode_entry(record).map_err(|what| {
-                    StorageError::from(StorageIOError::read_log_at_index(
-                        index,
-                        AnyError::error(what),
-                    ))
-                })?,
-            };
-            entries.push(entry);
+                None => decode_entry(record).map_err(|what| (index, what))?,
+            });
         }
         Ok(entries)
     }
@@ -74,18 +67,14 @@ impl LogStore {
         let decoded = self.decoded.lock();
         let first = decoded.front()?.log_id.index;
         let place = usize::try_from(record.index.checked_sub(first)?).ok()?;
-        decoded
-            .get(place)
-            .filter(|entry| entry.log_id == log_id_of(record))
-            .cloned()
+        decoded.get(place).filter(|entry| entry.log_id == log_id_of(record)).cloned()
     }
 
     fn keep_decoded(&self, entries: &[Entry]) {
         let mut decoded = self.decoded.lock();
         for entry in entries {
-            let follows = decoded
-                .back()
-                .is_none_or(|last| last.log_id.index + 1 == entry.log_id.index);
+            let follows =
+                decoded.back().is_none_or(|last| last.log_id.index + 1 == entry.log_id.index);
             if !follows {
                 decoded.clear();
             }
@@ -101,10 +90,7 @@ impl LogStore {
         while decoded.back().is_some_and(|entry| gone(entry.log_id.index)) {
             decoded.pop_back();
         }
-        while decoded
-            .front()
-            .is_some_and(|entry| gone(entry.log_id.index))
-        {
+        while decoded.front().is_some_and(|entry| gone(entry.log_id.index)) {
             decoded.pop_front();
         }
     }
@@ -116,9 +102,7 @@ async fn durable(submit: impl FnOnce(Done)) -> io::Result<()> {
     submit(Box::new(move |result| {
         let _ = sender.send(result);
     }));
-    receiver
-        .await
-        .unwrap_or_else(|_| Err(io::Error::other("the log has gone")))
+    receiver.await.unwrap_or_else(|_| Err(io::Error::other("the log has gone")))
 }
 
 impl RaftLogReader<TypeConfig> for LogStore {
@@ -136,7 +120,7 @@ impl RaftLogReader<TypeConfig> for LogStore {
             Bound::Excluded(&end) => end,
             Bound::Unbounded => u64::MAX,
         };
-        self.read(start, end, usize::MAX)
+        self.read(start, end, usize::MAX).map_err(entry_error)
     }
 
     async fn limited_get_log_entries(
@@ -144,7 +128,7 @@ impl RaftLogReader<TypeConfig> for LogStore {
         start: u64,
         end: u64,
     ) -> Result<Vec<Entry>, StorageError> {
-        self.read(start, end, APPEND_BYTES_MAX)
+        self.read(start, end, APPEND_BYTES_MAX).map_err(entry_error)
     }
 }
 
@@ -153,19 +137,10 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn get_log_state(&mut self) -> Result<LogState<TypeConfig>, StorageError> {
         let state = self.log.state();
-        let purged = state
-            .purged
-            .as_ref()
-            .map(|mark| decode_log_id(&mark.id))
-            .transpose();
+        let purged = state.purged.as_ref().map(|mark| decode_log_id(&mark.id)).transpose();
         let last_purged_log_id = purged.map_err(|what| read_error(&what))?;
-        let last = state
-            .last
-            .map(|(term, index, origin)| log_id(term, origin, index));
-        Ok(LogState {
-            last_purged_log_id,
-            last_log_id: last.or(last_purged_log_id),
-        })
+        let last = state.last.map(|(term, index, origin)| log_id(term, origin, index));
+        Ok(LogState { last_purged_log_id, last_log_id: last.or(last_purged_log_id) })
     }
 
     async fn get_log_reader(&mut self) -> Self {
@@ -180,19 +155,13 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn read_vote(&mut self) -> Result<Option<Vote>, StorageError> {
-        let vote = self
-            .log
-            .state()
-            .vote
-            .map(|vote| decode_vote(&vote))
-            .transpose();
+        let vote = self.log.state().vote.map(|vote| decode_vote(&vote)).transpose();
         vote.map_err(|what| StorageIOError::read_vote(AnyError::error(what)).into())
     }
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), StorageError> {
         if let Some(committed) = committed {
-            self.log
-                .save_committed(committed.index, encode_log_id(&committed));
+            self.log.save_committed(committed.index, encode_log_id(&committed));
         }
         Ok(())
     }
@@ -214,10 +183,8 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     {
         // What a snapshot has taken in already is not written again.
         let purged = self.log.state().purged.map(|mark| mark.index);
-        let entries: Vec<Entry> = entries
-            .into_iter()
-            .filter(|entry| Some(entry.log_id.index) > purged)
-            .collect();
+        let entries: Vec<Entry> =
+            entries.into_iter().filter(|entry| Some(entry.log_id.index) > purged).collect();
         let mut records = Vec::with_capacity(entries.len());
         for entry in &entries {
             records.push(encode_entry(entry).map_err(|error| {
@@ -228,10 +195,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             })?);
         }
         self.keep_decoded(&entries);
-        self.log.append(
-            records,
-            Box::new(move |result| callback.log_io_completed(result)),
-        );
+        self.log.append(records, Box::new(move |result| callback.log_io_completed(result)));
         Ok(())
     }
 
@@ -244,13 +208,14 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn purge(&mut self, log_id: LogId) -> Result<(), StorageError> {
         self.drop_decoded(|index| index <= log_id.index);
-        durable(|done| {
-            self.log
-                .purge_to(log_id.index, encode_log_id(&log_id), done)
-        })
-        .await
-        .map_err(|error| StorageIOError::write_logs(AnyError::new(&error)).into())
+        durable(|done| self.log.purge_to(log_id.index, encode_log_id(&log_id), done))
+            .await
+            .map_err(|error| StorageIOError::write_logs(AnyError::new(&error)).into())
     }
+}
+
+fn entry_error((index, what): (u64, String)) -> StorageError {
+    StorageIOError::read_log_at_index(index, AnyError::error(what)).into()
 }
 
 fn read_error(what: &str) -> StorageError {
@@ -301,22 +266,14 @@ pub fn decode_entry(record: LogRecord) -> Result<Entry, String> {
 fn encode_log_id(log_id: &LogId) -> Bytes {
     let leader = &log_id.leader_id;
     let numbers = [leader.term, leader.node_id, log_id.index];
-    numbers
-        .iter()
-        .flat_map(|number| number.to_le_bytes())
-        .collect()
+    numbers.iter().flat_map(|number| number.to_le_bytes()).collect()
 }
 
 /// Reads the log id of a purge or committed mark; an error says what is wrong.
 pub fn decode_log_id(bytes: &[u8]) -> Result<LogId, String> {
-    let numbers: [u8; 24] = bytes
-        .try_into()
-        .map_err(|_| format!("a log id of {} bytes", bytes.len()))?;
-    Ok(log_id(
-        number(&numbers, 0),
-        number(&numbers, 8),
-        number(&numbers, 16),
-    ))
+    let numbers: [u8; 24] =
+        bytes.try_into().map_err(|_| format!("a log id of {} bytes", bytes.len()))?;
+    Ok(log_id(number(&numbers, 0), number(&numbers, 8), number(&numbers, 16)))
 }
 
 fn encode_vote(vote: &Vote) -> Bytes {
@@ -329,19 +286,12 @@ fn encode_vote(vote: &Vote) -> Bytes {
 
 /// Reads a vote; an error says what is wrong.
 pub fn decode_vote(bytes: &[u8]) -> Result<Vote, String> {
-    let fields: [u8; 17] = bytes
-        .try_into()
-        .map_err(|_| format!("a vote of {} bytes", bytes.len()))?;
+    let fields: [u8; 17] =
+        bytes.try_into().map_err(|_| format!("a vote of {} bytes", bytes.len()))?;
     let leader_id = LeaderId::new(number(&fields, 0), number(&fields, 8));
-    Ok(Vote {
-        leader_id,
-        committed: fields[16] != 0,
-    })
+    Ok(Vote { leader_id, committed: fields[16] != 0 })
 }
 
 fn number(bytes: &[u8], at: usize) -> u64 {
-    bytes
-        .get(at..at + 8)
-        .and_then(|b| b.try_into().ok())
-        .map_or(0, u64::from_le_bytes)
+    bytes.get(at..at + 8).and_then(|b| b.try_into().ok()).map_or(0, u64::from_le_bytes)
 }

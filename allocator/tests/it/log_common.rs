@@ -19,10 +19,7 @@ pub type Fatals = Arc<Mutex<Vec<String>>>;
 pub fn remember() -> (FatalHook, Fatals) {
     let fatals = Fatals::default();
     let hook = Arc::clone(&fatals);
-    (
-        Arc::new(move |error: &LogError| hook.lock().push(error.to_string())),
-        fatals,
-    )
+    (Arc::new(move |error: &LogError| hook.lock().push(error.to_string())), fatals)
 }
 
 /// Small segments, everything on the writer's thread.
@@ -56,23 +53,13 @@ pub fn try_open(
 /// An entry whose payload has no zero byte and depends on everything.
 pub fn entry(shard: u16, term: u64, index: u64, bytes: usize) -> LogRecord {
     let seed = u64::from(shard) * 7 + term * 31 + index * 131;
-    let payload: Bytes = (0..bytes as u64)
-        .map(|n| ((seed + n) % 255) as u8 + 1)
-        .collect();
-    LogRecord {
-        term,
-        index,
-        origin: 1 + term % 3,
-        tag: (index % 3) as u8,
-        payload,
-    }
+    let payload: Bytes = (0..bytes as u64).map(|n| ((seed + n) % 255) as u8 + 1).collect();
+    LogRecord { term, index, origin: 1 + term % 3, tag: (index % 3) as u8, payload }
 }
 
 /// Entries of one term.
 pub fn entries(shard: u16, term: u64, range: std::ops::Range<u64>, bytes: usize) -> Vec<LogRecord> {
-    range
-        .map(|index| entry(shard, term, index, bytes))
-        .collect()
+    range.map(|index| entry(shard, term, index, bytes)).collect()
 }
 
 /// Waits for the callback of what `submit` starts.

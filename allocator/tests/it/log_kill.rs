@@ -15,11 +15,7 @@ const DIR: &str = "ONSALE_TEST_LOG_KILL_DIR";
 const BUFFERED: &str = "ONSALE_TEST_LOG_KILL_BUFFERED";
 
 fn disk(buffered: bool) -> RealDisk {
-    if buffered {
-        RealDisk::buffered()
-    } else {
-        RealDisk::new()
-    }
+    if buffered { RealDisk::buffered() } else { RealDisk::new() }
 }
 
 /// The process that is killed; does nothing when run as a test.
@@ -29,13 +25,7 @@ fn child_that_appends_until_it_is_killed() {
         return;
     };
     let disk = disk(std::env::var_os(BUFFERED).is_some());
-    let (log, _) = open(
-        LogConfig {
-            background: true,
-            ..small(&dir)
-        },
-        &disk,
-    );
+    let (log, _) = open(LogConfig { background: true, ..small(&dir) }, &disk);
     let shard = log.shard(1);
     let next = shard.state().last.map_or(0, |last| last.1 + 1);
     for index in next.. {
@@ -73,17 +63,10 @@ fn what_a_killed_process_acknowledged_is_there() {
             child.wait().unwrap();
             let (log, _) = open(small(dir.path()), &disk(buffered));
             let kept = log.shard(1).read(0..u64::MAX, usize::MAX);
-            assert!(
-                kept.len() as u64 > acknowledged,
-                "{} kept, {acknowledged} said",
-                kept.len()
-            );
+            assert!(kept.len() as u64 > acknowledged, "{} kept, {acknowledged} said", kept.len());
             for entry in kept {
                 let bytes = 300 + (entry.index % 7) as usize * 500;
-                assert_eq!(
-                    vec![entry.clone()],
-                    entries(1, 1, entry.index..entry.index + 1, bytes)
-                );
+                assert_eq!(vec![entry.clone()], entries(1, 1, entry.index..entry.index + 1, bytes));
             }
         }
     }

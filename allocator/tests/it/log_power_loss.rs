@@ -44,8 +44,7 @@ struct Model {
 impl Model {
     fn next(&self) -> u64 {
         let last = self.entries.back().map(|entry| entry.index);
-        last.or(self.purged.as_ref().map(|purged| purged.0))
-            .map_or(0, |index| index + 1)
+        last.or(self.purged.as_ref().map(|purged| purged.0)).map_or(0, |index| index + 1)
     }
 
     fn apply(&mut self, step: &Step) {
@@ -78,11 +77,8 @@ type Models = BTreeMap<u16, Model>;
 fn outline(models: &Models) -> String {
     let mut text = String::new();
     for (shard, model) in models {
-        let entries: Vec<String> = model
-            .entries
-            .iter()
-            .map(|entry| format!("{}:{}", entry.index, entry.term))
-            .collect();
+        let entries: Vec<String> =
+            model.entries.iter().map(|entry| format!("{}:{}", entry.index, entry.term)).collect();
         let vote = model.vote.as_ref().and_then(|vote| vote.first());
         let purged = model.purged.as_ref().map(|mark| mark.0);
         let committed = model.committed.as_ref().map(|mark| mark.0);
@@ -123,9 +119,7 @@ struct History {
 
 impl History {
     fn new(seed: u64) -> Self {
-        let models: Models = (1..=SHARDS)
-            .map(|shard| (shard, Model::default()))
-            .collect();
+        let models: Models = (1..=SHARDS).map(|shard| (shard, Model::default())).collect();
         Self {
             random: Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1),
             disk: SimDisk::new(seed),
@@ -158,10 +152,7 @@ impl History {
         let (count, acknowledged) = (self.steps.len(), Arc::clone(&self.acknowledged));
         Box::new(move |result| {
             if result.is_ok() {
-                assert!(
-                    acknowledged.swap(count, Ordering::SeqCst) <= count,
-                    "out of order"
-                );
+                assert!(acknowledged.swap(count, Ordering::SeqCst) <= count, "out of order");
             }
         })
     }
@@ -249,9 +240,7 @@ impl History {
 
     /// Compares with every prefix that may be there; goes on from the one that is.
     fn check(&mut self, log: &Log, context: &str) {
-        let found: Models = (1..=SHARDS)
-            .map(|no| (no, Model::of(&log.shard(no))))
-            .collect();
+        let found: Models = (1..=SHARDS).map(|no| (no, Model::of(&log.shard(no)))).collect();
         let acknowledged = self.acknowledged.load(Ordering::SeqCst);
         let mut models = self.base.clone();
         for (place, (shard, step)) in self.steps.iter().enumerate() {
@@ -317,9 +306,7 @@ fn play(seed: u64, fault: Option<(u64, Fault)>) -> (u64, u64) {
         }
     }
     history.forget(&context);
-    let log = history
-        .open()
-        .unwrap_or_else(|error| panic!("{context}: {error}"));
+    let log = history.open().unwrap_or_else(|error| panic!("{context}: {error}"));
     history.check(&log, &context);
     (operations, history.checks)
 }
@@ -347,10 +334,7 @@ fn nothing_acknowledged_is_lost_when_the_power_fails_at_any_operation() {
 
 #[test]
 fn nothing_acknowledged_is_lost_when_any_operation_fails() {
-    for (seeds, kind) in [
-        (100..115, ErrorKind::Other),
-        (115..130, ErrorKind::StorageFull),
-    ] {
+    for (seeds, kind) in [(100..115, ErrorKind::Other), (115..130, ErrorKind::StorageFull)] {
         let (errors, checks) = play_all(seeds, Fault::Error(kind));
         assert!(errors > 700 && checks > errors, "{errors} {checks}");
     }

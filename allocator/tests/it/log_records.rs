@@ -24,15 +24,7 @@ fn record() -> impl Strategy<Value = Record> {
     let numbers = any::<(u16, u8, u64, u64, u64)>();
     (kind, numbers, vec(any::<u8>(), 0..300)).prop_map(|(kind, numbers, payload)| {
         let (shard, tag, term, index, origin) = numbers;
-        Record {
-            shard,
-            kind,
-            tag,
-            term,
-            index,
-            origin,
-            payload: payload.into(),
-        }
+        Record { shard, kind, tag, term, index, origin, payload: payload.into() }
     })
 }
 
@@ -44,7 +36,9 @@ fn encoded(record: &Record, salt: u64) -> Vec<u8> {
 
 proptest! {
     #[test]
-    fn a_record_reads_back_as_written(record in record(), salt: u64, rest in vec(any::<u8>(), 0..50)) {
+    fn a_record_reads_back_as_written(
+        record in record(), salt: u64, rest in vec(any::<u8>(), 0..50),
+    ) {
         let mut bytes = encoded(&record, salt);
         let length = bytes.len();
         bytes.extend(rest);
@@ -71,7 +65,9 @@ proptest! {
     }
 
     #[test]
-    fn aligned_buffers_are_aligned_and_keep_their_bytes(parts in vec(vec(any::<u8>(), 0..6000), 0..9)) {
+    fn aligned_buffers_are_aligned_and_keep_their_bytes(
+        parts in vec(vec(any::<u8>(), 0..6000), 0..9),
+    ) {
         let mut buf = AlignedBuf::with_capacity(1);
         for part in &parts {
             buf.extend(part);
@@ -85,7 +81,9 @@ proptest! {
     }
 
     #[test]
-    fn only_segment_names_are_segment_names(name in "[0-9]{0,18}(\\.segment)?", number in 0..1_u64 << 50) {
+    fn only_segment_names_are_segment_names(
+        name in "[0-9]{0,18}(\\.segment)?", number in 0..1_u64 << 50,
+    ) {
         prop_assert_eq!(parse_file_name(&file_name(number)), Some(number));
         if let Some(number) = parse_file_name(&name) {
             prop_assert_eq!(file_name(number), name);

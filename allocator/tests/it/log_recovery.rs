@@ -36,9 +36,7 @@ fn filled(disk: &SimDisk) -> BTreeMap<u16, Vec<LogRecord>> {
 }
 
 fn entries_of(log: &Log) -> BTreeMap<u16, Vec<LogRecord>> {
-    (1..4)
-        .map(|shard| (shard, log.shard(shard).read(0..u64::MAX, usize::MAX)))
-        .collect()
+    (1..4).map(|shard| (shard, log.shard(shard).read(0..u64::MAX, usize::MAX))).collect()
 }
 
 fn segments(disk: &SimDisk) -> Vec<PathBuf> {
@@ -71,10 +69,7 @@ fn refused(disk: &SimDisk) -> (PathBuf, u64, String) {
 fn everything_acknowledged_comes_back_after_a_restart() {
     for disk in [RealDisk::new(), RealDisk::buffered()] {
         let dir = tempfile::tempdir().unwrap();
-        let config = LogConfig {
-            background: true,
-            ..small(dir.path())
-        };
+        let config = LogConfig { background: true, ..small(dir.path()) };
         for round in 0..3_u64 {
             let (log, recovered) = open(config.clone(), &disk);
             let shard = log.shard(2);
@@ -100,10 +95,7 @@ fn a_second_process_on_the_folder_is_refused() {
     let (log, _) = open(small(dir.path()), &RealDisk::new());
     let error = try_open(small(dir.path()), &RealDisk::new()).unwrap_err();
     assert!(matches!(error, LogError::Locked(_)));
-    assert!(
-        error.to_string().contains("in use by another process"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("in use by another process"), "{error}");
     log.shutdown();
     open(small(dir.path()), &RealDisk::new());
 }
@@ -156,10 +148,7 @@ fn a_flipped_bit_is_refused_with_file_and_offset() {
             let (found, at, what) = refused(&disk);
             assert_eq!((&found, at), (file, *offset), "{what}");
             let report = scan(&sim_dir(), &disk, &mut |_| ()).unwrap();
-            assert_eq!(
-                report.damage.first().map(|d| (&d.file, d.offset)),
-                Some((file, *offset))
-            );
+            assert_eq!(report.damage.first().map(|d| (&d.file, d.offset)), Some((file, *offset)));
         }
     }
     // Frame headers: refused too, at the frame.
@@ -197,11 +186,7 @@ fn a_damaged_last_frame_is_no_torn_write() {
     filled(&disk);
     let mut last = (PathBuf::new(), 0, 0);
     scan(&sim_dir(), &disk, &mut |found| {
-        last = (
-            found.file.to_owned(),
-            found.offset,
-            found.record.encoded_bytes(),
-        );
+        last = (found.file.to_owned(), found.offset, found.record.encoded_bytes());
     })
     .unwrap();
     let flipped = copy(&disk);
@@ -209,9 +194,7 @@ fn a_damaged_last_frame_is_no_torn_write() {
     assert!(refused(&flipped).2.contains("no torn write"));
     // A lost sector of the very last frame looks like a torn write; the module's text says so.
     let lost = copy(&disk);
-    lost.change(&last.0, |data| {
-        data[last.1 as usize + 512..last.1 as usize + 1600].fill(0)
-    });
+    lost.change(&last.0, |data| data[last.1 as usize + 512..last.1 as usize + 1600].fill(0));
     let (_, recovered) = open(small(&sim_dir()), &lost);
     assert!(recovered.torn_tail.is_some());
 }
@@ -279,10 +262,7 @@ fn a_full_disk_acknowledges_nothing_and_reopens_with_room() {
     assert!(try_open(config.clone(), &disk).is_err(), "still full");
     disk.set_space(None);
     let (log, _) = open(config, &disk);
-    assert_eq!(
-        log.shard(1).read(0..99, usize::MAX),
-        entries(1, 1, 0..acknowledged, 3000)
-    );
+    assert_eq!(log.shard(1).read(0..99, usize::MAX), entries(1, 1, 0..acknowledged, 3000));
 }
 
 #[test]
@@ -303,10 +283,7 @@ fn the_first_failed_flush_stops_the_log_for_good() {
         disk.power_loss();
         let (log, _) = open(small(&sim_dir()), &disk);
         let kept = log.shard(1).state().last.unwrap().1;
-        assert!(
-            kept <= 1,
-            "the failed frame may be there, what followed is not"
-        );
+        assert!(kept <= 1, "the failed frame may be there, what followed is not");
     }
 }
 
@@ -324,11 +301,7 @@ fn an_idle_shard_pins_nothing_and_the_holder_of_the_oldest_segment_is_named() {
         wait(|done| busy.purge_to(index, vec![index as u8].into(), done)).unwrap();
     }
     let holder = log.oldest_holder().unwrap();
-    assert_eq!(
-        (holder.shard, holder.segment),
-        (2, 2),
-        "three frames fit into segment 1"
-    );
+    assert_eq!((holder.shard, holder.segment), (2, 2), "three frames fit into segment 1");
     assert_eq!(holder.segments, segments(&disk).len() as u64);
     assert!(holder.segments > 10 && holder.opened_at_ms > 0);
     wait(|done| slow.purge_to(0, vec![0].into(), done)).unwrap();
@@ -354,21 +327,10 @@ fn restarts_do_not_fill_the_disk() {
     let disk = SimDisk::new(2);
     for round in 0..20 {
         let (log, _) = open(small(&sim_dir()), &disk);
-        wait(|done| {
-            log.shard(1)
-                .append(entries(1, 1, round..round + 1, 50), done)
-        })
-        .unwrap();
+        wait(|done| log.shard(1).append(entries(1, 1, round..round + 1, 50), done)).unwrap();
     }
-    let used: usize = disk
-        .paths()
-        .iter()
-        .map(|path| disk.read(path).unwrap().len())
-        .sum();
-    assert!(
-        used <= 20 * 2 * 4096 + 2 * (16 << 10),
-        "{used} bytes for twenty starts"
-    );
+    let used: usize = disk.paths().iter().map(|path| disk.read(path).unwrap().len()).sum();
+    assert!(used <= 20 * 2 * 4096 + 2 * (16 << 10), "{used} bytes for twenty starts");
 }
 
 #[test]
@@ -380,11 +342,7 @@ fn appends_with_a_gap_or_too_large_are_refused_and_change_nothing() {
     let shard = log.shard(1);
     wait(|done| shard.append(entries(1, 1, 0..3, 50), done)).unwrap();
     let before = shard.state();
-    for bad in [
-        entries(1, 1, 2..3, 1),
-        entries(1, 1, 4..5, 1),
-        entries(1, 1, 3..4, too_large),
-    ] {
+    for bad in [entries(1, 1, 2..3, 1), entries(1, 1, 4..5, 1), entries(1, 1, 3..4, too_large)] {
         let error = wait(|done| shard.append(bad, done)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
     }
@@ -402,11 +360,7 @@ fn reading_is_bounded_by_bytes_but_never_empty() {
     let shard = log.shard(1);
     wait(|done| shard.append(entries(1, 1, 5..15, 100), done)).unwrap();
     let indexes = |range, bytes| -> Vec<u64> {
-        shard
-            .read(range, bytes)
-            .iter()
-            .map(|entry| entry.index)
-            .collect()
+        shard.read(range, bytes).iter().map(|entry| entry.index).collect()
     };
     assert_eq!(indexes(5..15, 250), [5, 6]);
     assert_eq!(indexes(7..15, 1), [7]);
@@ -420,10 +374,7 @@ fn reading_is_bounded_by_bytes_but_never_empty() {
 fn one_flush_carries_what_many_shards_wait_for() {
     let dir = tempfile::tempdir().unwrap();
     let config = LogConfig::new(dir.path());
-    let config = LogConfig {
-        segment_bytes: 4 << 20,
-        ..config
-    };
+    let config = LogConfig { segment_bytes: 4 << 20, ..config };
     let (log, _) = open(config, &RealDisk::buffered());
     let (sender, receiver) = std::sync::mpsc::channel();
     for index in 0..50 {
@@ -433,17 +384,13 @@ fn one_flush_carries_what_many_shards_wait_for() {
                 result.unwrap();
                 sender.send((shard, index)).unwrap();
             };
-            log.shard(shard)
-                .append(entries(shard, 1, index..index + 1, 200), Box::new(done));
+            log.shard(shard).append(entries(shard, 1, index..index + 1, 200), Box::new(done));
         }
     }
     drop(sender);
     let order: Vec<(u16, u64)> = receiver.iter().collect();
     let submitted: Vec<(u16, u64)> = (0..50).flat_map(|i| (0..8).map(move |s| (s, i))).collect();
-    assert_eq!(
-        order, submitted,
-        "callbacks come in the order of the requests"
-    );
+    assert_eq!(order, submitted, "callbacks come in the order of the requests");
     let stats = log.stats();
     assert!(stats.flushes < 400, "{stats:?}");
     assert_eq!(stats.records, 400);
@@ -459,12 +406,8 @@ fn a_scan_reads_a_folder_without_changing_it() {
     }
     drop(log);
     let files = |dir: &Path| -> BTreeMap<PathBuf, Vec<u8>> {
-        let paths = fs::read_dir(dir)
-            .unwrap()
-            .map(|entry| entry.unwrap().path());
-        paths
-            .map(|path| (path.clone(), fs::read(path).unwrap()))
-            .collect()
+        let paths = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+        paths.map(|path| (path.clone(), fs::read(path).unwrap())).collect()
     };
     let before = files(dir.path());
     let mut seen = Vec::new();
@@ -475,10 +418,7 @@ fn a_scan_reads_a_folder_without_changing_it() {
     })
     .unwrap();
     assert_eq!(seen, Vec::from_iter(0..20));
-    assert_eq!(
-        (report.damage.len(), report.torn_tail, report.shards),
-        (0, None, vec![4])
-    );
+    assert_eq!((report.damage.len(), report.torn_tail, report.shards), (0, None, vec![4]));
     assert!(report.segments.len() > 3);
     assert_eq!(files(dir.path()), before);
 }
@@ -486,14 +426,7 @@ fn a_scan_reads_a_folder_without_changing_it() {
 #[test]
 fn settings_out_of_range_are_refused() {
     for (segment_bytes, queue_max) in [(4096, 1), (16385, 1), (16384, 0)] {
-        let config = LogConfig {
-            segment_bytes,
-            queue_max,
-            ..small(&sim_dir())
-        };
-        assert!(matches!(
-            try_open(config, &SimDisk::new(1)),
-            Err(LogError::Config(_))
-        ));
+        let config = LogConfig { segment_bytes, queue_max, ..small(&sim_dir()) };
+        assert!(matches!(try_open(config, &SimDisk::new(1)), Err(LogError::Config(_))));
     }
 }

@@ -41,10 +41,7 @@ struct State {
 fn file_of(meta: &SnapshotMeta) -> SnapshotFile {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(&serde_json::to_vec(meta).unwrap()).unwrap();
-    SnapshotFile {
-        path: "memory".into(),
-        file,
-    }
+    SnapshotFile { path: "memory".into(), file }
 }
 
 impl RaftSnapshotBuilder<TypeConfig> for Memory {
@@ -56,10 +53,7 @@ impl RaftSnapshotBuilder<TypeConfig> for Memory {
             snapshot_id: format!("{:?}", state.applied),
         };
         state.snapshot = Some(meta.clone());
-        Ok(Snapshot {
-            snapshot: Box::new(file_of(&meta)),
-            meta,
-        })
+        Ok(Snapshot { snapshot: Box::new(file_of(&meta)), meta })
     }
 }
 
@@ -94,10 +88,7 @@ impl RaftStateMachine<TypeConfig> for Memory {
 
     async fn begin_receiving_snapshot(&mut self) -> Result<Box<SnapshotFile>, StorageError> {
         let file = tempfile::tempfile().unwrap();
-        Ok(Box::new(SnapshotFile {
-            path: "memory".into(),
-            file,
-        }))
+        Ok(Box::new(SnapshotFile { path: "memory".into(), file }))
     }
 
     async fn install_snapshot(
@@ -109,10 +100,7 @@ impl RaftStateMachine<TypeConfig> for Memory {
         let mut bytes = Vec::new();
         file.rewind().unwrap();
         file.read_to_end(&mut bytes).unwrap();
-        assert_eq!(
-            &serde_json::from_slice::<SnapshotMeta>(&bytes).unwrap(),
-            meta
-        );
+        assert_eq!(&serde_json::from_slice::<SnapshotMeta>(&bytes).unwrap(), meta);
         *self.state.lock() = State {
             applied: meta.last_log_id,
             members: meta.last_membership.clone(),
@@ -123,10 +111,7 @@ impl RaftStateMachine<TypeConfig> for Memory {
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot<TypeConfig>>, StorageError> {
         let meta = self.state.lock().snapshot.clone();
-        Ok(meta.map(|meta| Snapshot {
-            snapshot: Box::new(file_of(&meta)),
-            meta,
-        }))
+        Ok(meta.map(|meta| Snapshot { snapshot: Box::new(file_of(&meta)), meta }))
     }
 }
 
@@ -158,26 +143,15 @@ fn votes_marks_and_entries_come_back_as_openraft_gave_them() {
 
     let batch = Batch {
         log_time_ms: 77,
-        commands: vec![Command {
-            not_after_ms: 99,
-            kind: CommandKind::Tick,
-        }],
+        commands: vec![Command { not_after_ms: 99, kind: CommandKind::Tick }],
     };
     let proposal = onsale_allocator::raft::types::Proposal::new(batch);
-    let normal = Entry {
-        log_id: log_id(4, 2, 2),
-        payload: Payload::Normal(proposal.clone()),
-    };
-    let blank = Entry {
-        log_id: log_id(4, 2, 3),
-        payload: Payload::Blank,
-    };
+    let normal = Entry { log_id: log_id(4, 2, 2), payload: Payload::Normal(proposal.clone()) };
+    let blank = Entry { log_id: log_id(4, 2, 3), payload: Payload::Blank };
     let members = membership_ent::<TypeConfig>(3, 1, 1, vec![[1, 2, 3].into()]);
     let all = vec![members, normal, blank];
     let dir = tempfile::tempdir().unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
         let (log, _) = open(small(dir.path()), &RealDisk::new());
         let mut store = LogStore::new(log.shard(1));
@@ -190,18 +164,12 @@ fn votes_marks_and_entries_come_back_as_openraft_gave_them() {
         let (log, _) = open(small(dir.path()), &RealDisk::new());
         let mut store = LogStore::new(log.shard(1));
         assert_eq!(store.try_get_log_entries(..).await.unwrap(), all);
-        assert_eq!(
-            store.read_vote().await.unwrap(),
-            Some(Vote::new_committed(4, 2))
-        );
+        assert_eq!(store.read_vote().await.unwrap(), Some(Vote::new_committed(4, 2)));
         assert_eq!(store.read_committed().await.unwrap(), Some(log_id(4, 2, 2)));
         let state = store.get_log_state().await.unwrap();
         assert_eq!(state.last_purged_log_id, Some(log_id(1, 3, 0)));
         assert_eq!(state.last_log_id, Some(log_id(4, 2, 3)));
-        let gap = store.blocking_append(vec![Entry {
-            log_id: log_id(4, 2, 5),
-            ..all[2].clone()
-        }]);
+        let gap = store.blocking_append(vec![Entry { log_id: log_id(4, 2, 5), ..all[2].clone() }]);
         assert!(gap.await.is_err(), "a gap in the log is refused");
     });
 }
@@ -217,13 +185,8 @@ fn a_vote_is_not_answered_when_the_log_has_stopped() {
     let (log, _) = Log::open(config, Arc::new(disk.clone()), fatal).unwrap();
     let shard = log.shard(1);
     wait(|done| shard.save_vote(b"old".as_slice().into(), done)).unwrap();
-    disk.plan(
-        disk.operations() + 1,
-        Fault::Error(std::io::ErrorKind::Other),
-    );
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .unwrap();
+    disk.plan(disk.operations() + 1, Fault::Error(std::io::ErrorKind::Other));
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
         let mut store = LogStore::new(shard);
         assert!(store.save_vote(&Vote::new(2, 1)).await.is_err());
