@@ -1,5 +1,7 @@
 //! What the log's tests share.
 
+#![allow(clippy::unwrap_used)]
+
 use std::{
     io,
     path::{Path, PathBuf},

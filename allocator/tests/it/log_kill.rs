@@ -1,6 +1,8 @@
 //! A real process is killed while it writes on the real disk. The page cache survives that, so this
 //! proves less than the power-loss test; it proves that the real disk is driven the same way.
 
+#![allow(clippy::unwrap_used)]
+
 use std::{
     io::{BufRead as _, BufReader},
     path::PathBuf,

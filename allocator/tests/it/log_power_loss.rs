@@ -4,6 +4,8 @@
 //! be exactly what some prefix of the submitted records adds up to, not shorter than what was
 //! acknowledged. The model below knows nothing of segments, frames or files.
 
+#![allow(clippy::unwrap_used)]
+
 use std::{
     collections::{BTreeMap, VecDeque},
     io::ErrorKind,

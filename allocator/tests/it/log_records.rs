@@ -1,5 +1,7 @@
 //! The codecs of records and frames, and recovery, on arbitrary bytes.
 
+#![allow(clippy::unwrap_used)]
+
 use onsale_allocator::log::{
     disk::{AlignedBuf, BLOCK_BYTES, Disk},
     record::{Kind, Record},

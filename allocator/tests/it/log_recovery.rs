@@ -1,5 +1,7 @@
 //! Reading the log back: torn tails are cut, damage is refused, nothing is lost on the way.
 
+#![allow(clippy::unwrap_used)]
+
 use std::{
     collections::BTreeMap,
     fs,
@@ -320,6 +322,20 @@ fn an_idle_shard_pins_nothing_and_the_holder_of_the_oldest_segment_is_named() {
     wait(|done| log.shard(1).append(entries(1, 2, 3..4, 50), done)).unwrap();
     wait(|done| log.shard(3).append(entries(3, 2, 31..32, 50), done)).unwrap_err();
     wait(|done| log.shard(3).append(entries(3, 2, 30..31, 50), done)).unwrap();
+}
+
+#[test]
+fn a_prepared_segment_that_is_not_all_zeros_is_not_used() {
+    let disk = SimDisk::new(2);
+    let spare = sim_dir().join("spare.zeros");
+    disk.create(&spare, 16 << 10).unwrap();
+    disk.flip_bit(&spare, 12 << 10, 0);
+    let (log, _) = open(small(&sim_dir()), &disk);
+    wait(|done| log.shard(1).append(entries(1, 1, 0..1, 50), done)).unwrap();
+    log.shutdown();
+    let (log, recovered) = open(small(&sim_dir()), &disk);
+    assert_eq!(recovered.torn_tail, None);
+    assert_eq!(log.shard(1).read(0..9, usize::MAX), entries(1, 1, 0..1, 50));
 }
 
 #[test]

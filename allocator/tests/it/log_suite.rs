@@ -1,5 +1,7 @@
 //! openraft's own storage suite on our log store.
 
+#![allow(clippy::unwrap_used)]
+
 use std::{
     io::{Read as _, Seek as _, Write as _},
     sync::Arc,
