@@ -66,7 +66,7 @@ pub const FORMING_REPORT_INTERVAL: Duration = Duration::from_secs(3);
 /// Smallest log segment: half of one must take the largest entry.
 pub const LOG_SEGMENT_BYTES_MIN: u64 = 10 << 20;
 /// How often the log's size and age are compared with their bounds.
-pub const LOG_CARE_INTERVAL: Duration = Duration::from_secs(5);
+pub const LOG_CARE_INTERVAL: Duration = Duration::from_secs(1);
 
 const _: () = {
     assert!(APPEND_BYTES_MAX + onsale_state::limits::BATCH_DECODE_BYTES_MAX < MESSAGE_BYTES_MAX);
@@ -137,10 +137,7 @@ const _: () = {
     assert!(FEED_PIECE_BYTES + onsale_state::limits::DOCUMENT_BYTES_MAX < MESSAGE_BYTES_MAX);
     assert!(UNARY_TIMEOUT.as_millis() < UNARY_TIMEOUT_MAX.as_millis());
     assert!(EVENT_WAIT_MAX.as_millis() < UNARY_TIMEOUT.as_millis());
-    assert!(
-        ROW_SEATS_MAX <= 0xffff && EXTENSIONS_MAX <= 0xffff,
-        "16 bits in the state"
-    );
+    assert!(ROW_SEATS_MAX <= 0xffff && EXTENSIONS_MAX <= 0xffff, "16 bits in the state");
 };
 
 /// Entries after which an offline verification looks at the whole state again.

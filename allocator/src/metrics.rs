@@ -45,82 +45,41 @@ pub const SNAPSHOTS_INSTALLED_TOTAL: &str = "onsale_allocator_snapshots_installe
 /// Unanswered items of all streams.
 pub const STREAM_UNANSWERED: &str = "onsale_allocator_stream_unanswered";
 
+/// Flushes of the log: one for all shards that wait.
+pub const LOG_FLUSHES_TOTAL: &str = "onsale_allocator_log_flushes_total";
+/// Time spent writing and flushing the log.
+pub const LOG_FLUSH_SECONDS_TOTAL: &str = "onsale_allocator_log_flush_seconds_total";
+/// Requests that the flushes carried.
+pub const LOG_REQUESTS_TOTAL: &str = "onsale_allocator_log_requests_total";
+/// Bytes written to the log.
+pub const LOG_BYTES_TOTAL: &str = "onsale_allocator_log_bytes_total";
+/// Times the log's writer had to wait for a new segment.
+pub const LOG_STALLS_TOTAL: &str = "onsale_allocator_log_stalls_total";
+/// Segments from the oldest needed one to the one being written.
+pub const LOG_SEGMENTS: &str = "onsale_allocator_log_segments";
+
 /// Every metric of this crate: name and meaning.
 pub const ALL: &[(&str, &str)] = &[
-    (
-        QUEUE_COMMANDS,
-        "Commands waiting for a shard's batcher, by shard.",
-    ),
-    (
-        QUEUE_REFUSED_TOTAL,
-        "Commands refused because the shard's queue was full, by shard.",
-    ),
-    (
-        BATCH_COMMANDS,
-        "Commands in one batch (histogram), by shard.",
-    ),
-    (
-        BATCH_BYTES,
-        "Bytes of one batch's commands (histogram), by shard.",
-    ),
-    (
-        BATCH_CLOSED_TOTAL,
-        "Batches by what closed them: empty_queue, commands, bytes.",
-    ),
-    (
-        COMMIT_SECONDS,
-        "From a batch's submission to its outcomes (histogram), by shard.",
-    ),
+    (QUEUE_COMMANDS, "Commands waiting for a shard's batcher, by shard."),
+    (QUEUE_REFUSED_TOTAL, "Commands refused because the shard's queue was full, by shard."),
+    (BATCH_COMMANDS, "Commands in one batch (histogram), by shard."),
+    (BATCH_BYTES, "Bytes of one batch's commands (histogram), by shard."),
+    (BATCH_CLOSED_TOTAL, "Batches by what closed them: empty_queue, commands, bytes."),
+    (COMMIT_SECONDS, "From a batch's submission to its outcomes (histogram), by shard."),
     (APPLY_SECONDS, "Applying one entry (histogram), by shard."),
-    (
-        COMMANDS_TOTAL,
-        "Applied commands by outcome: done, replayed, rejected.",
-    ),
-    (
-        UNKNOWN_TOTAL,
-        "Batches that were submitted and whose outcome was not known, by shard.",
-    ),
-    (
-        EXPIRED_IN_QUEUE_TOTAL,
-        "Commands whose time was over before they were submitted, by shard.",
-    ),
-    (
-        LEADER_CHANGES_TOTAL,
-        "Times this node saw a shard's leader change, by shard.",
-    ),
-    (
-        LEADS,
-        "1 where this node leads the shard, else 0, by shard.",
-    ),
+    (COMMANDS_TOTAL, "Applied commands by outcome: done, replayed, rejected."),
+    (UNKNOWN_TOTAL, "Batches that were submitted and whose outcome was not known, by shard."),
+    (EXPIRED_IN_QUEUE_TOTAL, "Commands whose time was over before they were submitted, by shard."),
+    (LEADER_CHANGES_TOTAL, "Times this node saw a shard's leader change, by shard."),
+    (LEADS, "1 where this node leads the shard, else 0, by shard."),
     (APPLIED_INDEX, "Index of the last applied entry, by shard."),
-    (
-        LOG_TIME_SKEW_SECONDS,
-        "Log time less this node's wall clock, by shard; leaders only.",
-    ),
-    (
-        TICKS_TOTAL,
-        "Entries written because time had something to do, by shard.",
-    ),
-    (
-        SNAPSHOT_SECONDS,
-        "Building and writing one snapshot (histogram), by shard.",
-    ),
-    (
-        SNAPSHOT_BYTES,
-        "Bytes of the last snapshot written or installed, by shard.",
-    ),
-    (
-        SNAPSHOTS_FORCED_TOTAL,
-        "Snapshots forced because the log was too long or old, by shard.",
-    ),
-    (
-        SNAPSHOTS_INSTALLED_TOTAL,
-        "Snapshots installed from a leader, by shard.",
-    ),
-    (
-        STREAM_UNANSWERED,
-        "Unanswered items of all streams of this node.",
-    ),
+    (LOG_TIME_SKEW_SECONDS, "Log time less this node's wall clock, by shard; leaders only."),
+    (TICKS_TOTAL, "Entries written because time had something to do, by shard."),
+    (SNAPSHOT_SECONDS, "Building and writing one snapshot (histogram), by shard."),
+    (SNAPSHOT_BYTES, "Bytes of the last snapshot written or installed, by shard."),
+    (SNAPSHOTS_FORCED_TOTAL, "Snapshots forced because the log was too long or old, by shard."),
+    (SNAPSHOTS_INSTALLED_TOTAL, "Snapshots installed from a leader, by shard."),
+    (STREAM_UNANSWERED, "Unanswered items of all streams of this node."),
 ];
 
 /// Upper ends of the buckets of [`BATCH_COMMANDS`]; the binary gives them to its recorder.
@@ -185,4 +144,15 @@ impl ShardMetrics {
             snapshots_installed: counter!(SNAPSHOTS_INSTALLED_TOTAL, "shard" => no),
         }
     }
+}
+
+/// Says what the log has done since it was opened.
+pub(crate) fn say_log(stats: &crate::log::LogStats, segments: u64) {
+    counter!(LOG_FLUSHES_TOTAL).absolute(stats.flushes);
+    counter!(LOG_REQUESTS_TOTAL).absolute(stats.requests);
+    counter!(LOG_BYTES_TOTAL).absolute(stats.bytes);
+    counter!(LOG_STALLS_TOTAL).absolute(stats.stalls);
+    // A counter holds whole numbers; seconds need the fraction.
+    gauge!(LOG_FLUSH_SECONDS_TOTAL).set(stats.flush_us as f64 / 1e6);
+    gauge!(LOG_SEGMENTS).set(segments as f64);
 }

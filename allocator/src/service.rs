@@ -7,7 +7,6 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use onsale_mesh::{Failure, ShardClient, limits::MESSAGE_BYTES_MAX};
 use onsale_proto::{
-    FILE_DESCRIPTORS,
     allocator::{
         cluster_service_server::ClusterServiceServer, raft_service_server::RaftServiceServer,
     },
@@ -17,18 +16,13 @@ use onsale_state::{Shard, ShardNo};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
-use tonic_health::{
-    ServingStatus,
-    pb::health_server::HealthServer,
-    server::{HealthReporter, HealthService},
-};
-use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
+use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
     Config, Error,
     limits::LOG_CARE_INTERVAL,
     log::{Log, LogConfig, LogError, Recovered, real_disk::RealDisk},
-    metrics::ShardMetrics,
+    metrics::{self, ShardMetrics},
     raft::{self, Replica, make_dir_durable, network::Peers},
     rpc::{cluster::ClusterApi, node::Node, raft::RaftApi},
     shard::{
@@ -58,7 +52,6 @@ pub struct Service {
     tasks: JoinSet<()>,
     fatal: FatalHook,
     health: HealthReporter,
-    health_server: HealthServer<HealthService>,
     node: Node,
 }
 
@@ -145,21 +138,11 @@ impl Service {
             let no = ShardNo::try_from(no).unwrap_or(ShardNo::MAX);
             let shards = ShardNo::try_from(config.shards).unwrap_or(ShardNo::MAX);
             let shard = Shard::new(no, shards, limits.into());
-            let opened = Opened {
-                config: &config,
-                log: &log,
-                peers: &peers,
-                clocks: &clocks,
-            };
+            let opened = Opened { config: &config, log: &log, peers: &peers, clocks: &clocks };
             groups.push(opened.group(shard, &mut tasks).await?);
         }
         let health = HealthReporter::new();
-        let health_service = HealthService::from_health_reporter(health.clone());
-        let health_server = HealthServer::new(health_service);
-        let handle = Handle {
-            groups: groups.into(),
-            standing,
-        };
+        let handle = Handle { groups: groups.into(), standing };
         let node = Node::new(handle.groups.clone(), client.clone(), &config.cluster);
         Ok(Service {
             config,
@@ -171,12 +154,11 @@ impl Service {
             tasks,
             fatal,
             health,
-            health_server,
             node,
         })
     }
 
-    /// This node's services, with health and reflection.
+    /// This node's services; health and reflection are the server's (`onsale_mesh::server`).
     #[must_use]
     pub fn routes(&self) -> Routes {
         let groups = self.handle.groups.clone();
@@ -190,20 +172,15 @@ impl Service {
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
         let standing = self.handle.standing.clone();
-        let cluster = ClusterApi {
-            groups,
-            standing,
-            client: self.client.clone(),
-        };
+        let cluster = ClusterApi { groups, standing, client: self.client.clone() };
         let routes = self.node.routes(self.secret.clone());
-        let routes = routes
-            .add_service(raft)
-            .add_service(ClusterServiceServer::new(cluster));
-        let routes = routes.add_service(self.health_server.clone());
-        match reflection() {
-            Some(reflection) => routes.add_service(reflection),
-            None => routes,
-        }
+        routes.add_service(raft).add_service(ClusterServiceServer::new(cluster))
+    }
+
+    /// Says of each shard (`shard-N`) and of the node ("") whether it is served.
+    #[must_use]
+    pub fn health(&self) -> HealthReporter {
+        self.health.clone()
     }
 
     /// What others may ask of this node.
@@ -238,9 +215,7 @@ impl Service {
     async fn live(&self) -> Result<(), Error> {
         let forming = async {
             let standing = &self.handle.standing;
-            standing
-                .form(&self.config, &self.client, &self.handle.groups)
-                .await?;
+            standing.form(&self.config, &self.client, &self.handle.groups).await?;
             std::future::pending::<Result<(), Error>>().await
         };
         tokio::select! {
@@ -264,11 +239,8 @@ impl Service {
             for (said, (name, ready)) in said.iter_mut().zip(std::iter::once(all).chain(shards)) {
                 if *said != Some(ready) {
                     *said = Some(ready);
-                    let serving = if ready {
-                        ServingStatus::Serving
-                    } else {
-                        ServingStatus::NotServing
-                    };
+                    let serving =
+                        if ready { ServingStatus::Serving } else { ServingStatus::NotServing };
                     self.health.set_service_status(name, serving).await;
                 }
             }
@@ -280,9 +252,10 @@ impl Service {
         let mut every = tokio::time::interval(LOG_CARE_INTERVAL);
         loop {
             every.tick().await;
-            let Some(holder) = self.log.oldest_holder() else {
-                continue;
-            };
+            let holder = self.log.oldest_holder();
+            let segments = holder.map_or(1, |holder| holder.segments);
+            metrics::say_log(&self.log.stats(), segments);
+            let Some(holder) = holder else { continue };
             let now_ms = onsale_proto::time::now_ms();
             let age_seconds = now_ms.saturating_sub(holder.opened_at_ms) / 1_000;
             let too_many = holder.segments > self.config.log_segments_max as u64;
@@ -334,26 +307,8 @@ impl Opened<'_> {
             metrics: metrics.clone(),
         };
         let replica = Replica::start(parts).await?;
-        Ok(Group::start(
-            no,
-            state,
-            replica,
-            config.queue_commands_max,
-            metrics,
-            tasks,
-        ))
+        Ok(Group::start(no, state, replica, config.queue_commands_max, metrics, tasks))
     }
-}
-
-/// Reflection of all contracts, for `grpcurl` and the like.
-fn reflection() -> Option<ServerReflectionServer<impl ServerReflection>> {
-    let builder = tonic_reflection::server::Builder::configure();
-    let built = builder
-        .register_encoded_file_descriptor_set(FILE_DESCRIPTORS)
-        .build_v1();
-    built
-        .inspect_err(|error| tracing::error!(%error, "no reflection"))
-        .ok()
 }
 
 /// Waits until a replica has ended; says why.
@@ -363,17 +318,11 @@ async fn watch_replicas(groups: &Groups) -> Error {
             let mut changes = group.replica().changes();
             loop {
                 if let Some(reason) = group.status().ended {
-                    return Error::Replica {
-                        shard: group.no().into(),
-                        reason,
-                    };
+                    return Error::Replica { shard: group.no().into(), reason };
                 }
                 if !changes.next().await {
                     let reason = "the replica has ended".to_owned();
-                    return Error::Replica {
-                        shard: group.no().into(),
-                        reason,
-                    };
+                    return Error::Replica { shard: group.no().into(), reason };
                 }
             }
         })
@@ -386,16 +335,11 @@ async fn open_log(config: &Config, fatal: FatalHook) -> Result<(Log, Recovered),
     let segment_bytes = config.log_segment_bytes;
     let opening = tokio::task::spawn_blocking(move || {
         make_dir_durable(&dir).map_err(|error| Error::io(&dir, error))?;
-        let log = LogConfig {
-            segment_bytes,
-            ..LogConfig::new(dir)
-        };
+        let log = LogConfig { segment_bytes, ..LogConfig::new(dir) };
         let hook = Arc::new(move |error: &LogError| fatal(&error.to_string()));
         Ok(Log::open(log, Arc::new(RealDisk::new()), hook)?)
     });
-    opening
-        .await
-        .map_err(|error| Error::Other(format!("opening the log: {error}")))?
+    opening.await.map_err(|error| Error::Other(format!("opening the log: {error}")))?
 }
 
 /// Whose folder this is; `None` when it is empty.

@@ -128,16 +128,10 @@ impl Replica {
         let machine = Machine::open(parts.shard, store, parts.observer, parts.metrics)?;
         let purged = parts.log.state().purged.map(|mark| mark.index);
         if let Some(purged) = purged
-            && machine
-                .applied_index()
-                .is_none_or(|applied| applied < purged)
+            && machine.applied_index().is_none_or(|applied| applied < purged)
         {
             let snapshot = machine.applied_index().unwrap_or(0);
-            return Err(Error::Hole {
-                shard,
-                purged,
-                snapshot,
-            });
+            return Err(Error::Hole { shard, purged, snapshot });
         }
         let machine = Arc::new(machine);
         let config = openraft::Config {
@@ -153,34 +147,19 @@ impl Replica {
             ..openraft::Config::default()
         };
         let ended = |reason: String| Error::Replica { shard, reason };
-        let config = Arc::new(
-            config
-                .validate()
-                .map_err(|error| ended(error.to_string()))?,
-        );
-        let network = Network {
-            peers: parts.peers,
-            shard: parts.shard_no,
-        };
+        let config = Arc::new(config.validate().map_err(|error| ended(error.to_string()))?);
+        let network = Network { peers: parts.peers, shard: parts.shard_no };
         let log_store = log_store::LogStore::new(parts.log);
         let state_machine = StateMachine(machine.clone());
         let raft = Raft::new(parts.node, config, network, log_store, state_machine).await;
         let raft = raft.map_err(|error| ended(error.to_string()))?;
         let metrics = raft.metrics();
-        Ok(Replica {
-            raft,
-            machine,
-            metrics,
-        })
+        Ok(Replica { raft, machine, metrics })
     }
 
     /// Hands a batch to openraft. From here on no answer means "unknown".
     pub(crate) async fn submit(&self, batch: Batch) -> Option<Submitted> {
-        self.raft
-            .client_write_ff(Proposal::new(batch))
-            .await
-            .ok()
-            .map(Submitted)
+        self.raft.client_write_ff(Proposal::new(batch)).await.ok().map(Submitted)
     }
 
     /// Whether this replica leads; the lead may be lost at any moment.
@@ -217,9 +196,7 @@ impl Replica {
         let voters: BTreeSet<u64> = voters.iter().copied().collect();
         match self.raft.initialize(voters).await {
             Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
-            Err(error) => Err(Error::Other(format!(
-                "cannot make the first entry: {error}"
-            ))),
+            Err(error) => Err(Error::Other(format!("cannot make the first entry: {error}"))),
         }
     }
 
@@ -246,22 +223,13 @@ impl Replica {
             purged: index(metrics.purged),
             initialised: members.voter_ids().next().is_some(),
             voters: members.voter_ids().collect(),
-            ended: metrics
-                .running_state
-                .as_ref()
-                .err()
-                .map(ToString::to_string),
+            ended: metrics.running_state.as_ref().err().map(ToString::to_string),
         }
     }
 
     /// The voters' ids.
     pub(crate) fn voters(&self) -> Vec<u64> {
-        self.metrics
-            .borrow()
-            .membership_config
-            .membership()
-            .voter_ids()
-            .collect()
+        self.metrics.borrow().membership_config.membership().voter_ids().collect()
     }
 
     /// Snapshots everything applied so far, then lets go of all of it in the log.
@@ -287,11 +255,7 @@ impl Replica {
     pub(crate) async fn answer_append(&self, payload: Bytes) -> Result<(u64, Bytes), Status> {
         let request = codec::decode_append(payload).map_err(|error| refused(&error))?;
         let from = request.vote.leader_id.node_id;
-        let answer = self
-            .raft
-            .append_entries(request)
-            .await
-            .map_err(|error| ended(&error))?;
+        let answer = self.raft.append_entries(request).await.map_err(|error| ended(&error))?;
         Ok((from, codec::encode_append_answer(&answer)))
     }
 
@@ -299,11 +263,7 @@ impl Replica {
     pub(crate) async fn answer_vote(&self, payload: Bytes) -> Result<(u64, Bytes), Status> {
         let request = codec::decode_vote(payload).map_err(|error| refused(&error))?;
         let from = request.vote.leader_id.node_id;
-        let answer = self
-            .raft
-            .vote(request)
-            .await
-            .map_err(|error| ended(&error))?;
+        let answer = self.raft.vote(request).await.map_err(|error| ended(&error))?;
         Ok((from, codec::encode_vote_answer(&answer)))
     }
 
@@ -322,20 +282,11 @@ impl Replica {
         let vote = codec::decode_snapshot_head(head).map_err(|error| refused(&error))?;
         let (machine, path) = (self.machine.clone(), file.path.clone());
         let checking = tokio::task::spawn_blocking(move || machine.store.check(&path));
-        let checked = checking
-            .await
-            .map_err(|error| Status::internal(error.to_string()))?;
-        let meta = checked
-            .map_err(|error| Status::data_loss(error.to_string()))?
-            .meta;
-        let snapshot = Snapshot {
-            meta,
-            snapshot: Box::new(file),
-        };
+        let checked = checking.await.map_err(|error| Status::internal(error.to_string()))?;
+        let meta = checked.map_err(|error| Status::data_loss(error.to_string()))?.meta;
+        let snapshot = Snapshot { meta, snapshot: Box::new(file) };
         let answer = self.raft.install_full_snapshot(vote, snapshot).await;
-        Ok(codec::encode_snapshot_answer(
-            &answer.map_err(|error| ended(&error))?,
-        ))
+        Ok(codec::encode_snapshot_answer(&answer.map_err(|error| ended(&error))?))
     }
 }
 

@@ -72,33 +72,15 @@ impl Peers {
         let mut peers = BTreeMap::new();
         for node in nodes {
             let (appends, votes) = (client(node)?, client(node)?);
-            peers.insert(
-                node.id,
-                Peer {
-                    appends,
-                    votes,
-                    snapshots: client(node)?,
-                },
-            );
+            peers.insert(node.id, Peer { appends, votes, snapshots: client(node)? });
         }
-        let inner = PeersInner {
-            cluster: cluster.to_owned(),
-            clocks,
-            peers,
-        };
-        Ok(Peers {
-            inner: Arc::new(inner),
-        })
+        let inner = PeersInner { cluster: cluster.to_owned(), clocks, peers };
+        Ok(Peers { inner: Arc::new(inner) })
     }
 
     fn request(&self, shard: u16, payload: Bytes) -> RaftRequest {
         let cluster = self.inner.cluster.clone();
-        RaftRequest {
-            shard: shard.into(),
-            payload,
-            clock_ms: wall_ms(),
-            cluster,
-        }
+        RaftRequest { shard: shard.into(), payload, clock_ms: wall_ms(), cluster }
     }
 }
 
@@ -124,13 +106,7 @@ impl RaftNetworkFactory<TypeConfig> for Network {
     async fn new_client(&mut self, target: u64, _node: &openraft::EmptyNode) -> Connection {
         let peer = self.peers.inner.peers.get(&target).cloned();
         let (peers, shard) = (self.peers.clone(), self.shard);
-        Connection {
-            peers,
-            peer,
-            shard,
-            target,
-            under_way: None,
-        }
+        Connection { peers, peer, shard, target, under_way: None }
     }
 }
 
@@ -146,23 +122,16 @@ impl RaftNetwork<TypeConfig> for Connection {
         }
         let mut client = self.peer()?.appends;
         let (payload, taken) = codec::encode_append(&rpc);
-        let last = taken
-            .checked_sub(1)
-            .and_then(|at| rpc.entries.get(at))
-            .map(|e| e.log_id);
+        let last = taken.checked_sub(1).and_then(|at| rpc.entries.get(at)).map(|e| e.log_id);
         let all = taken == rpc.entries.len();
         let request = self.peers.request(self.shard, payload);
         let calling = tokio::spawn(async move {
             let called = timeout(APPEND_TIMEOUT, client.append_entries(request)).await;
-            called
-                .map_err(|_| timed_out())?
-                .map(tonic::Response::into_inner)
+            called.map_err(|_| timed_out())?.map(tonic::Response::into_inner)
         });
         let answer = self.under_way.insert(calling).await;
         self.under_way = None;
-        let answer = answer
-            .map_err(|error| network(&error))?
-            .map_err(|e| failed(&e))?;
+        let answer = answer.map_err(|error| network(&error))?.map_err(|e| failed(&e))?;
         self.heard(&answer);
         match codec::decode_append_answer(answer.payload).map_err(|error| network(&error))? {
             AppendEntriesResponse::Success if !all => {
@@ -180,9 +149,7 @@ impl RaftNetwork<TypeConfig> for Connection {
         let mut client = self.peer()?.votes;
         let request = self.peers.request(self.shard, codec::encode_vote(&rpc));
         let called = timeout(VOTE_TIMEOUT, client.vote(request)).await;
-        let answer = called
-            .map_err(|_| failed(&timed_out()))?
-            .map_err(|e| failed(&e))?;
+        let answer = called.map_err(|_| failed(&timed_out()))?.map_err(|e| failed(&e))?;
         let answer = answer.into_inner();
         self.heard(&answer);
         codec::decode_vote_answer(answer.payload).map_err(|error| network(&error))
@@ -215,6 +182,8 @@ impl RaftNetwork<TypeConfig> for Connection {
 }
 
 impl Connection {
+    // openraft asks for this error as it is.
+    #[allow(clippy::result_large_err)]
     fn peer(&self) -> Result<Peer, CallError> {
         self.peer.clone().ok_or_else(|| {
             let error = io::Error::other(format!("node {} is not configured", self.target));
@@ -227,14 +196,10 @@ impl Connection {
     }
 
     async fn send_snapshot(&self, vote: Vote, file: SnapshotFile) -> Result<RaftResponse, Status> {
-        let peer = self
-            .peer()
-            .map_err(|error| Status::unavailable(error.to_string()))?;
+        let peer = self.peer().map_err(|error| Status::unavailable(error.to_string()))?;
         let mut client = peer.snapshots;
         let (pieces, requests) = mpsc::channel(SNAPSHOT_PIECES_MAX);
-        let head = self
-            .peers
-            .request(self.shard, codec::encode_snapshot_head(&vote));
+        let head = self.peers.request(self.shard, codec::encode_snapshot_head(&vote));
         let (peers, shard) = (self.peers.clone(), self.shard);
         let reading = tokio::spawn(async move {
             let mut piece = Some(head);
@@ -263,10 +228,7 @@ async fn read_piece(file: Arc<SnapshotFile>, offset: u64) -> io::Result<Bytes> {
         let mut bytes = vec![0; SNAPSHOT_PIECE_BYTES];
         let mut length = 0;
         while length < bytes.len() {
-            match file
-                .file
-                .read_at(&mut bytes[length..], offset + length as u64)?
-            {
+            match file.file.read_at(&mut bytes[length..], offset + length as u64)? {
                 0 => break,
                 more => length += more,
             }

@@ -71,11 +71,7 @@ impl Store {
                 fs::remove_file(&path).map_err(|error| Error::io(&path, error))?;
             }
         }
-        Ok(Store {
-            dir,
-            shard,
-            received: AtomicU64::new(0),
-        })
+        Ok(Store { dir, shard, received: AtomicU64::new(0) })
     }
 
     /// Whether there is any snapshot file.
@@ -83,10 +79,7 @@ impl Store {
     /// # Errors
     /// When the folder cannot be read.
     pub fn is_empty(&self) -> Result<bool, Error> {
-        Ok(self
-            .files()
-            .map_err(|error| Error::io(&self.dir, error))?
-            .is_empty())
+        Ok(self.files().map_err(|error| Error::io(&self.dir, error))?.is_empty())
     }
 
     /// The newest snapshot that can be read; an older one stands in for a damaged one, and the log
@@ -118,16 +111,8 @@ impl Store {
             return Ok(None);
         };
         let mut file = File::open(&path)?;
-        let head = read_head(&mut file)
-            .map_err(|wrong| invalid(&path, &wrong))?
-            .0;
-        Ok(Some((
-            head.meta,
-            SnapshotFile {
-                file: File::open(&path)?,
-                path,
-            },
-        )))
+        let head = read_head(&mut file).map_err(|wrong| invalid(&path, &wrong))?.0;
+        Ok(Some((head.meta, SnapshotFile { file: File::open(&path)?, path })))
     }
 
     /// Writes a snapshot; it is durable on return.
@@ -136,10 +121,7 @@ impl Store {
     /// When the disk refuses.
     pub fn write(&self, meta: &SnapshotMeta, state: &[u8]) -> io::Result<SnapshotFile> {
         let mut incoming = self.incoming()?;
-        let head = Head {
-            shard: self.shard,
-            meta: meta.clone(),
-        };
+        let head = Head { shard: self.shard, meta: meta.clone() };
         let head = serde_json::to_vec(&head)?;
         let mut out = io::BufWriter::with_capacity(SNAPSHOT_PIECE_BYTES, &mut incoming.file);
         out.write_all(MAGIC)?;
@@ -147,10 +129,8 @@ impl Store {
         for piece in state.chunks(SNAPSHOT_PIECE_BYTES) {
             write_piece(&mut out, piece)?;
         }
-        let total = (state.len() as u64).to_le_bytes();
         out.write_all(&0_u32.to_le_bytes())?;
-        out.write_all(&crc32c::crc32c(&total).to_le_bytes())?;
-        out.write_all(&total)?;
+        out.write_all(&end_of(state.len() as u64))?;
         out.flush()?;
         drop(out);
         self.adopt(incoming, meta)
@@ -163,16 +143,8 @@ impl Store {
     pub fn incoming(&self) -> io::Result<SnapshotFile> {
         let no = self.received.fetch_add(1, Ordering::Relaxed);
         let path = self.dir.join(format!("incoming-{no}.tmp"));
-        let options = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .clone();
-        Ok(SnapshotFile {
-            file: options.open(&path)?,
-            path,
-        })
+        let options = File::options().read(true).write(true).create(true).truncate(true).clone();
+        Ok(SnapshotFile { file: options.open(&path)?, path })
     }
 
     /// Makes a complete file the shard's newest snapshot, durably, and deletes the oldest ones.
@@ -188,10 +160,7 @@ impl Store {
         for old in self.files()?.into_iter().skip(SNAPSHOTS_KEPT) {
             fs::remove_file(old)?;
         }
-        Ok(SnapshotFile {
-            file: File::open(&path)?,
-            path,
-        })
+        Ok(SnapshotFile { file: File::open(&path)?, path })
     }
 
     /// Reads a received file whole, checksums and all.
@@ -207,10 +176,7 @@ impl Store {
         let mut files = Vec::new();
         for entry in fs::read_dir(&self.dir)? {
             let path = entry?.path();
-            let name = path
-                .file_name()
-                .and_then(|name| name.to_str())
-                .unwrap_or_default();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             if name.ends_with(SUFFIX) {
                 files.push(path);
             }
@@ -260,17 +226,12 @@ fn read_head(file: &mut File) -> Result<(Head, u64), Wrong> {
     let mut magic = [0; 8];
     fill(file, &mut magic, 0)?;
     if &magic != MAGIC {
-        return Err(Wrong {
-            offset: 0,
-            reason: "it is not a snapshot of this version".to_owned(),
-        });
+        return Err(Wrong { offset: 0, reason: "it is not a snapshot of this version".to_owned() });
     }
     let mut offset = 8;
     let head = read_piece(file, &mut offset, SNAPSHOT_META_BYTES_MAX)?.unwrap_or_default();
-    let head = serde_json::from_slice(&head).map_err(|error| Wrong {
-        offset: 8,
-        reason: format!("its description: {error}"),
-    })?;
+    let head = serde_json::from_slice(&head)
+        .map_err(|error| Wrong { offset: 8, reason: format!("its description: {error}") })?;
     Ok((head, offset))
 }
 
@@ -280,69 +241,59 @@ fn read_from(file: &mut File) -> Result<(u16, Loaded), Wrong> {
     while let Some(piece) = read_piece(file, &mut offset, SNAPSHOT_PIECE_BYTES)? {
         state.extend_from_slice(&piece);
         if state.len() as u64 > SNAPSHOT_BYTES_MAX {
-            return Err(Wrong {
-                offset,
-                reason: "it is larger than any snapshot".to_owned(),
-            });
+            return Err(Wrong { offset, reason: "it is larger than any snapshot".to_owned() });
         }
     }
     let mut rest = Vec::new();
-    file.take(9)
-        .read_to_end(&mut rest)
-        .map_err(|error| Wrong::io(offset, &error))?;
-    if rest != (state.len() as u64).to_le_bytes() {
-        return Err(Wrong {
-            offset,
-            reason: "its end does not fit its content".to_owned(),
-        });
+    file.take(13).read_to_end(&mut rest).map_err(|error| Wrong::io(offset, &error))?;
+    if rest != end_of(state.len() as u64) {
+        return Err(Wrong { offset, reason: "its end does not fit its content".to_owned() });
     }
     Ok((shard, Loaded { meta, state }))
 }
 
 impl Wrong {
     fn io(offset: u64, error: &io::Error) -> Wrong {
-        Wrong {
-            offset,
-            reason: error.to_string(),
-        }
+        Wrong { offset, reason: error.to_string() }
     }
 }
 
 fn fill(file: &mut File, bytes: &mut [u8], offset: u64) -> Result<(), Wrong> {
     file.read_exact(bytes).map_err(|error| match error.kind() {
-        io::ErrorKind::UnexpectedEof => Wrong {
-            offset,
-            reason: "it ends too early".to_owned(),
-        },
+        io::ErrorKind::UnexpectedEof => Wrong { offset, reason: "it ends too early".to_owned() },
         _ => Wrong::io(offset, &error),
     })
 }
 
-/// The next piece; `None` at the mark before the end, whose checksum covers the total.
+/// The next piece; `None` at the end mark, whose checksum and total are still to be read.
 fn read_piece(file: &mut File, offset: &mut u64, max: usize) -> Result<Option<Vec<u8>>, Wrong> {
-    let (mut length, mut crc) = ([0; 4], [0; 4]);
+    let mut length = [0; 4];
     fill(file, &mut length, *offset)?;
-    fill(file, &mut crc, *offset)?;
     let length = u32::from_le_bytes(length) as usize;
     if length == 0 {
         return Ok(None);
     }
     if length > max {
-        return Err(Wrong {
-            offset: *offset,
-            reason: "a length is out of range".to_owned(),
-        });
+        return Err(Wrong { offset: *offset, reason: "a length is out of range".to_owned() });
     }
+    let mut crc = [0; 4];
+    fill(file, &mut crc, *offset)?;
     let mut piece = vec![0; length];
     fill(file, &mut piece, *offset)?;
     if crc32c::crc32c(&piece) != u32::from_le_bytes(crc) {
-        return Err(Wrong {
-            offset: *offset,
-            reason: "a checksum does not fit".to_owned(),
-        });
+        return Err(Wrong { offset: *offset, reason: "a checksum does not fit".to_owned() });
     }
     *offset += 8 + length as u64;
     Ok(Some(piece))
+}
+
+/// What follows the last piece: checksum and total.
+fn end_of(total: u64) -> [u8; 12] {
+    let total = total.to_le_bytes();
+    let mut end = [0; 12];
+    end[..4].copy_from_slice(&crc32c::crc32c(&total).to_le_bytes());
+    end[4..].copy_from_slice(&total);
+    end
 }
 
 fn write_piece(out: &mut impl io::Write, piece: &[u8]) -> io::Result<()> {
@@ -352,12 +303,7 @@ fn write_piece(out: &mut impl io::Write, piece: &[u8]) -> io::Result<()> {
 }
 
 fn invalid(path: &Path, wrong: &Wrong) -> io::Error {
-    let text = format!(
-        "{} at byte {}: {}",
-        path.display(),
-        wrong.offset,
-        wrong.reason
-    );
+    let text = format!("{} at byte {}: {}", path.display(), wrong.offset, wrong.reason);
     io::Error::new(io::ErrorKind::InvalidData, text)
 }
 
@@ -389,11 +335,7 @@ mod tests {
 
     fn meta(index: u64) -> SnapshotMeta {
         let last_log_id = Some(LogId::new(CommittedLeaderId::new(1, 2), index));
-        SnapshotMeta {
-            last_log_id,
-            snapshot_id: format!("s{index}"),
-            ..SnapshotMeta::default()
-        }
+        SnapshotMeta { last_log_id, snapshot_id: format!("s{index}"), ..SnapshotMeta::default() }
     }
 
     #[test]
@@ -401,13 +343,9 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let store = Store::open(dir.path(), 3).expect("opens");
         assert!(store.load().expect("loads").is_none() && store.is_empty().expect("reads"));
-        let state: Vec<u8> = (0..SNAPSHOT_PIECE_BYTES * 2 + 77)
-            .map(|at| at as u8)
-            .collect();
+        let state: Vec<u8> = (0..SNAPSHOT_PIECE_BYTES * 2 + 77).map(|at| at as u8).collect();
         for index in [5, 90, 1_000] {
-            store
-                .write(&meta(index), &state[..state.len() - index as usize])
-                .expect("writes");
+            store.write(&meta(index), &state[..state.len() - index as usize]).expect("writes");
         }
         assert_eq!(store.files().expect("lists").len(), SNAPSHOTS_KEPT);
         let loaded = store.load().expect("loads").expect("is there");
@@ -422,10 +360,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let store = Store::open(dir.path(), 1).expect("opens");
         store.write(&meta(1), b"the older state").expect("writes");
-        let path = store
-            .write(&meta(2), b"the newer state")
-            .expect("writes")
-            .path;
+        let path = store.write(&meta(2), b"the newer state").expect("writes").path;
         let good = fs::read(&path).expect("reads");
         for at in 0..good.len() {
             let mut bad = good.clone();

@@ -4,7 +4,12 @@
 //! reported to openraft (which then purges) only when it is durable. Must never decide anything
 //! about seats, nor read a clock for the state.
 
-use std::{io, sync::Arc, time::Instant};
+use std::{
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Instant,
+};
 
 use onsale_state::{Batch, Change, Outcome, Shard};
 use openraft::{
@@ -63,13 +68,7 @@ impl Machine {
         }
         let index = marks.last_applied.map_or(0, |id| id.index);
         observer.replaced(index, &shard.lock());
-        Ok(Machine {
-            shard,
-            marks: Mutex::new(marks),
-            store,
-            observer,
-            metrics,
-        })
+        Ok(Machine { shard, marks: Mutex::new(marks), store, observer, metrics })
     }
 
     /// Index of the last applied entry, if there is one.
@@ -109,19 +108,13 @@ impl Machine {
         let mut state = Vec::new();
         shard.encode_snapshot(&mut state);
         drop(shard);
-        let id = marks
-            .last_applied
-            .map_or_else(|| "empty".to_owned(), |id| id.to_string());
+        let id = marks.last_applied.map_or_else(|| "empty".to_owned(), |id| id.to_string());
         let meta = SnapshotMeta {
             last_log_id: marks.last_applied,
             last_membership: marks.membership,
             snapshot_id: id,
         };
-        Picture {
-            meta,
-            state,
-            started,
-        }
+        Picture { meta, state, started }
     }
 }
 
@@ -165,10 +158,7 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
         });
         let written = writing.await.map_err(io::Error::other).flatten();
         let file = written.map_err(|error| cannot_write(&error))?;
-        Ok(Snapshot {
-            meta,
-            snapshot: Box::new(file),
-        })
+        Ok(Snapshot { meta, snapshot: Box::new(file) })
     }
 }
 
@@ -186,25 +176,26 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         I::IntoIter: Send,
     {
         let mut changes = Vec::new();
-        let entries = entries.into_iter();
-        Ok(entries
-            .map(|entry| Outcomes(self.0.apply_one(entry, &mut changes)))
-            .collect())
+        let mut outcomes = Vec::new();
+        for entry in entries {
+            let log_id = entry.log_id;
+            // A broken invariant must end this node before it answers anybody again.
+            let applying = AssertUnwindSafe(|| self.0.apply_one(entry, &mut changes));
+            let applied = catch_unwind(applying).map_err(|_| {
+                let reason = "applying it broke an invariant; see the panic above";
+                StorageError::from(StorageIOError::apply(log_id, AnyError::error(reason)))
+            })?;
+            outcomes.push(Outcomes(applied));
+        }
+        Ok(outcomes)
     }
 
     async fn get_snapshot_builder(&mut self) -> Builder {
-        Builder {
-            machine: self.0.clone(),
-            picture: Some(self.0.build()),
-        }
+        Builder { machine: self.0.clone(), picture: Some(self.0.build()) }
     }
 
     async fn begin_receiving_snapshot(&mut self) -> Result<Box<SnapshotFile>, StorageError> {
-        self.0
-            .store
-            .incoming()
-            .map(Box::new)
-            .map_err(|error| cannot_write(&error))
+        self.0.store.incoming().map(Box::new).map_err(|error| cannot_write(&error))
     }
 
     async fn install_snapshot(
@@ -222,10 +213,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         let newest = self.0.store.newest().map_err(|error| {
             StorageError::from(StorageIOError::read_snapshot(None, AnyError::new(&error)))
         })?;
-        Ok(newest.map(|(meta, file)| Snapshot {
-            meta,
-            snapshot: Box::new(file),
-        }))
+        Ok(newest.map(|(meta, file)| Snapshot { meta, snapshot: Box::new(file) }))
     }
 }
 
@@ -241,8 +229,7 @@ impl Machine {
         marks.last_applied = meta.last_log_id;
         marks.membership = meta.last_membership.clone();
         drop(marks);
-        self.observer
-            .replaced(meta.last_log_id.map_or(0, |id| id.index), &shard);
+        self.observer.replaced(meta.last_log_id.map_or(0, |id| id.index), &shard);
         self.metrics.snapshots_installed.increment(1);
         Ok(())
     }

@@ -14,7 +14,7 @@ use std::{
 
 use futures_util::{Stream, StreamExt as _, stream};
 use metrics::gauge;
-use onsale_mesh::Deadline;
+use onsale_mesh::{Deadline, Failure};
 use onsale_proto::{
     Code,
     allocator::{Outcome, SubmitAnswer, SubmitItem, SubmitRequest, SubmitResponse},
@@ -87,40 +87,26 @@ async fn read(flow: Arc<Flow>, mut items: Streaming<SubmitRequest>) {
             }
             flow.unanswered.fetch_add(1, Ordering::AcqRel);
             gauge!(STREAM_UNANSWERED).increment(1.0);
-            if let Err(answer) = dispatch(&flow, item) {
-                flow.refused.lock().push(answer);
+            let tag = item.tag;
+            if let Err(outcome) = dispatch(&flow, item) {
+                let outcome = Some(*outcome);
+                flow.refused.lock().push(SubmitAnswer { tag, outcome });
                 flow.refused_ready.notify_one();
             }
         }
     }
 }
 
-fn dispatch(flow: &Flow, item: SubmitItem) -> Result<(), SubmitAnswer> {
-    let SubmitItem {
-        tag,
-        shard,
-        budget_ms,
-        command,
-    } = item;
-    let refuse = |outcome: Outcome| SubmitAnswer {
-        tag,
-        outcome: Some(outcome),
-    };
-    let invalid =
-        |field: &str, remedy: &str| refuse(convert::rejected(&convert::invalid(field, remedy)));
-    let group = flow
-        .groups
-        .get(shard as usize)
-        .filter(|group| group.no() > 0);
-    let group = group.ok_or_else(|| refuse(convert::rejected(&convert::not_found("shard"))))?;
-    let command = command.ok_or_else(|| invalid("command", "must be there"))?;
-    let kind = convert::command(command, shard);
-    let kind = kind.map_err(|failure| refuse(convert::rejected(&failure)))?;
+/// Queues an item; what cannot be queued is answered at once.
+fn dispatch(flow: &Flow, item: SubmitItem) -> Result<(), Box<Outcome>> {
+    let SubmitItem { tag, shard, budget_ms, command } = item;
+    let refuse = |failure: Failure| Box::new(convert::rejected(&failure));
+    let group = flow.groups.get(shard as usize).filter(|group| group.no() > 0);
+    let group = group.ok_or_else(|| refuse(convert::not_found("shard")))?;
+    let command = command.ok_or_else(|| refuse(convert::invalid("command", "must be there")))?;
+    let kind = convert::command(command, shard).map_err(refuse)?;
     let budget = Duration::from_millis(budget_ms.into()).min(BUDGET_MAX);
-    let command = Command {
-        not_after_ms: 0,
-        kind,
-    };
+    let command = Command { not_after_ms: 0, kind };
     group.submit(tag, command, Deadline::after(budget), &flow.collector);
     Ok(())
 }
@@ -131,28 +117,25 @@ fn answers(
     reading: Reading,
 ) -> impl Stream<Item = Result<SubmitResponse, Status>> + Send {
     let ready: Vec<SubmitAnswer> = Vec::new();
-    stream::unfold(
-        (flow, reading, ready),
-        |(flow, mut reading, mut ready)| async move {
-            while ready.is_empty() {
-                let ended = reading.0.is_finished();
-                if ended && flow.unanswered.load(Ordering::Acquire) == 0 {
-                    return None;
-                }
-                tokio::select! {
-                    answers = flow.collector.take() => ready.extend(answers.into_iter().map(said)),
-                    () = flow.refused_ready.notified() => ready.append(&mut flow.refused.lock()),
-                    _ = &mut reading.0, if !ended => {}
-                }
+    stream::unfold((flow, reading, ready), |(flow, mut reading, mut ready)| async move {
+        while ready.is_empty() {
+            let ended = reading.0.is_finished();
+            if ended && flow.unanswered.load(Ordering::Acquire) == 0 {
+                return None;
             }
-            let rest = ready.split_off(ready.len().min(STREAM_ANSWERS_MAX));
-            let count = ready.len();
-            flow.unanswered.fetch_sub(count, Ordering::AcqRel);
-            gauge!(STREAM_UNANSWERED).decrement(count as f64);
-            flow.room.notify_one();
-            Some((Ok(SubmitResponse { answers: ready }), (flow, reading, rest)))
-        },
-    )
+            tokio::select! {
+                answers = flow.collector.take() => ready.extend(answers.into_iter().map(said)),
+                () = flow.refused_ready.notified() => ready.append(&mut flow.refused.lock()),
+                _ = &mut reading.0, if !ended => {}
+            }
+        }
+        let rest = ready.split_off(ready.len().min(STREAM_ANSWERS_MAX));
+        let count = ready.len();
+        flow.unanswered.fetch_sub(count, Ordering::AcqRel);
+        gauge!(STREAM_UNANSWERED).decrement(count as f64);
+        flow.room.notify_one();
+        Some((Ok(SubmitResponse { answers: ready }), (flow, reading, rest)))
+    })
 }
 
 impl Drop for Flow {
@@ -167,13 +150,9 @@ fn said(answer: Answer) -> SubmitAnswer {
         Ok((index, outcome)) => convert::outcome(index, &outcome),
         Err(ProposeError::NotLeader(leader)) => convert::not_leader(leader),
         Err(ProposeError::Unknown) => convert::unknown(),
-        Err(ProposeError::Overloaded) => convert::rejected(&onsale_mesh::Failure::new(
-            Code::Overloaded,
-            "the shard's queue is full",
-        )),
+        Err(ProposeError::Overloaded) => {
+            convert::rejected(&Failure::new(Code::Overloaded, "the shard's queue is full"))
+        }
     };
-    SubmitAnswer {
-        tag: answer.tag,
-        outcome: Some(outcome),
-    }
+    SubmitAnswer { tag: answer.tag, outcome: Some(outcome) }
 }

@@ -80,11 +80,7 @@ pub(super) struct Reply(Option<Waiting>);
 
 enum Waiting {
     One(oneshot::Sender<Decided>),
-    Many {
-        tag: u64,
-        shard: ShardNo,
-        collector: Arc<Collector>,
-    },
+    Many { tag: u64, shard: ShardNo, collector: Arc<Collector> },
 }
 
 impl Reply {
@@ -93,27 +89,15 @@ impl Reply {
     }
 
     pub(super) fn many(tag: u64, shard: ShardNo, collector: Arc<Collector>) -> Self {
-        Self(Some(Waiting::Many {
-            tag,
-            shard,
-            collector,
-        }))
+        Self(Some(Waiting::Many { tag, shard, collector }))
     }
 
     /// Answers; a collector that now has to be woken is remembered once.
     fn send(mut self, decided: Decided, woken: &mut Vec<Arc<Collector>>) {
         match self.0.take() {
             Some(Waiting::One(sender)) => drop(sender.send(decided)),
-            Some(Waiting::Many {
-                tag,
-                shard,
-                collector,
-            }) => {
-                collector.put(Answer {
-                    tag,
-                    shard,
-                    decided,
-                });
+            Some(Waiting::Many { tag, shard, collector }) => {
+                collector.put(Answer { tag, shard, decided });
                 if !woken.iter().any(|known| Arc::ptr_eq(known, &collector)) {
                     woken.push(collector);
                 }
@@ -180,9 +164,7 @@ impl Batcher {
                 let Ok(item) = queue.try_recv() else { break };
                 waiting.push_back(item);
             }
-            self.metrics
-                .queue_commands
-                .set((queue.len() + waiting.len()) as f64);
+            self.metrics.queue_commands.set((queue.len() + waiting.len()) as f64);
             self.submit(&mut waiting).await;
         }
     }
@@ -193,8 +175,7 @@ impl Batcher {
         if !self.replica.leads() {
             let leader = self.replica.leader();
             for item in waiting.drain(..) {
-                item.reply
-                    .send(Err(ProposeError::NotLeader(leader)), &mut woken);
+                item.reply.send(Err(ProposeError::NotLeader(leader)), &mut woken);
             }
             return wake(woken);
         }
@@ -235,12 +216,7 @@ impl Batcher {
                 closed = &self.metrics.closed_by_commands;
                 break;
             }
-            let Some(Item {
-                mut command,
-                deadline,
-                reply,
-            }) = waiting.pop_front()
-            else {
+            let Some(Item { mut command, deadline, reply }) = waiting.pop_front() else {
                 break;
             };
             let left = deadline.remaining();
@@ -261,13 +237,7 @@ impl Batcher {
         closed.increment(1);
         self.metrics.batch_commands.record(commands.len() as f64);
         self.metrics.batch_bytes.record(bytes as f64);
-        (
-            Batch {
-                log_time_ms,
-                commands,
-            },
-            replies,
-        )
+        (Batch { log_time_ms, commands }, replies)
     }
 
     /// Submits a batch and waits for its outcomes; `None` is "unknown".
@@ -300,16 +270,8 @@ impl Batcher {
         }
         self.metrics.ticks.increment(1);
         let log_time_ms = self.state.next_log_time(&self.replica.voters());
-        let command = Command {
-            not_after_ms: u64::MAX,
-            kind: CommandKind::Tick,
-        };
-        let _ = self
-            .see_through(Batch {
-                log_time_ms,
-                commands: vec![command],
-            })
-            .await;
+        let command = Command { not_after_ms: u64::MAX, kind: CommandKind::Tick };
+        let _ = self.see_through(Batch { log_time_ms, commands: vec![command] }).await;
     }
 }
 
@@ -355,11 +317,7 @@ mod tests {
     use super::*;
 
     fn answer(tag: u64) -> Answer {
-        Answer {
-            tag,
-            shard: 1,
-            decided: Err(ProposeError::Overloaded),
-        }
+        Answer { tag, shard: 1, decided: Err(ProposeError::Overloaded) }
     }
 
     #[tokio::test]
@@ -368,12 +326,7 @@ mod tests {
         collector.put(answer(1));
         collector.put(answer(2));
         collector.ready.notify_one();
-        let tags: Vec<u64> = collector
-            .take()
-            .await
-            .iter()
-            .map(|answer| answer.tag)
-            .collect();
+        let tags: Vec<u64> = collector.take().await.iter().map(|answer| answer.tag).collect();
         assert_eq!(tags, [1, 2]);
         collector.answer(answer(3));
         assert_eq!(collector.take().await.len(), 1);

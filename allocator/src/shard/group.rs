@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use super::{
-    batch::{Answer, Batcher, Collector, Item, Reply},
+    batch::{Batcher, Collector, Item, Reply},
     log_time::{Clocks, LogTime, wall_ms},
 };
 use crate::{
@@ -119,20 +119,12 @@ impl State {
 
 impl Observer for State {
     fn applied(&self, index: u64, changes: &[Change], shard: &Shard) {
-        if changes
-            .iter()
-            .any(|change| matches!(change, Change::Event { .. }))
-        {
+        if changes.iter().any(|change| matches!(change, Change::Event { .. })) {
             self.refresh_views(shard);
         }
-        self.log_time
-            .lock()
-            .applied(shard.log_time_ms(), self.clocks.mono_ms());
+        self.log_time.lock().applied(shard.log_time_ms(), self.clocks.mono_ms());
         self.hub.publish(index, shard.log_time_ms(), changes, shard);
-        if changes
-            .iter()
-            .any(|change| matches!(change, Change::JobDue))
-        {
+        if changes.iter().any(|change| matches!(change, Change::JobDue)) {
             self.jobs_due.send_modify(|times| *times += 1);
         }
         self.applied.send_replace(index);
@@ -140,9 +132,7 @@ impl Observer for State {
 
     fn replaced(&self, index: u64, shard: &Shard) {
         self.refresh_views(shard);
-        self.log_time
-            .lock()
-            .applied(shard.log_time_ms(), self.clocks.mono_ms());
+        self.log_time.lock().applied(shard.log_time_ms(), self.clocks.mono_ms());
         self.hub.reset(index, shard.log_time_ms());
         self.jobs_due.send_modify(|times| *times += 1);
         self.applied.send_replace(index);
@@ -170,17 +160,8 @@ impl Group {
         tasks.spawn(batcher.run(items));
         tasks.spawn(confirm_reads(replica.clone(), readers));
         tasks.spawn(watch_leader(no, replica.clone(), metrics.clone()));
-        let inner = Inner {
-            no,
-            state,
-            replica,
-            queue,
-            reads,
-            metrics,
-        };
-        Group {
-            inner: Arc::new(inner),
-        }
+        let inner = Inner { no, state, replica, queue, reads, metrics };
+        Group { inner: Arc::new(inner) }
     }
 
     /// The shard's number.
@@ -200,11 +181,7 @@ impl Group {
         deadline: Deadline,
     ) -> Result<(u64, Outcome), ProposeError> {
         let (sender, receiver) = oneshot::channel();
-        self.enqueue(Item {
-            command,
-            deadline,
-            reply: Reply::one(sender),
-        });
+        self.enqueue(Item { command, deadline, reply: Reply::one(sender) });
         match tokio::time::timeout_at(deadline.instant(), receiver).await {
             Ok(Ok(decided)) => decided,
             _ => Err(ProposeError::Unknown),
@@ -220,19 +197,13 @@ impl Group {
         collector: &Arc<Collector>,
     ) {
         let reply = Reply::many(tag, self.inner.no, collector.clone());
-        self.enqueue(Item {
-            command,
-            deadline,
-            reply,
-        });
+        self.enqueue(Item { command, deadline, reply });
     }
 
     fn enqueue(&self, item: Item) {
         let inner = &self.inner;
         if !inner.replica.leads() {
-            return item
-                .reply
-                .send_now(Err(ProposeError::NotLeader(inner.replica.leader())));
+            return item.reply.send_now(Err(ProposeError::NotLeader(inner.replica.leader())));
         }
         match inner.queue.try_send(item) {
             Ok(()) => {}
@@ -260,10 +231,7 @@ impl Group {
             return Err(ProposeError::NotLeader(self.inner.replica.leader()));
         }
         let (sender, receiver) = oneshot::channel();
-        self.inner
-            .reads
-            .try_send(sender)
-            .map_err(|_| ProposeError::Overloaded)?;
+        self.inner.reads.try_send(sender).map_err(|_| ProposeError::Overloaded)?;
         match tokio::time::timeout_at(deadline.instant(), receiver).await {
             Ok(Ok(confirmed)) => confirmed,
             _ => Err(ProposeError::NotLeader(0)),
@@ -322,15 +290,6 @@ impl Group {
     #[must_use]
     pub fn status(&self) -> ReplicaStatus {
         self.inner.replica.status()
-    }
-
-    /// Answers a queued item's tag at once, e.g. one that cannot be read.
-    pub fn refuse(&self, tag: u64, error: ProposeError, collector: &Collector) {
-        collector.answer(Answer {
-            tag,
-            shard: self.inner.no,
-            decided: Err(error),
-        });
     }
 
     pub(crate) fn replica(&self) -> &Replica {

@@ -17,10 +17,7 @@ pub fn rank(shard: u32, node: u64, ids: &[u64]) -> u64 {
 /// The node that should lead the shard; 0 when there are no nodes.
 #[must_use]
 pub fn preferred(shard: u32, ids: &[u64]) -> u64 {
-    ids.iter()
-        .copied()
-        .find(|id| rank(shard, *id, ids) == 0)
-        .unwrap_or(0)
+    ids.iter().copied().find(|id| rank(shard, *id, ids) == 0).unwrap_or(0)
 }
 
 /// A replica's election timeout in milliseconds, from and to.
@@ -59,11 +56,7 @@ mod tests {
             let (from, to) = election_timeout_ms(rank, 400);
             let (_, before) = election_timeout_ms(rank - 1, 400);
             assert!(to <= first_asks, "lease of rank {rank}");
-            assert!(
-                from > before,
-                "rank {rank} may ask before rank {}",
-                rank - 1
-            );
+            assert!(from > before, "rank {rank} may ask before rank {}", rank - 1);
             assert!(from < to);
         }
     }

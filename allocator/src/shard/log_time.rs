@@ -36,13 +36,8 @@ struct Seen {
 
 impl Default for Clocks {
     fn default() -> Self {
-        let inner = ClocksInner {
-            start: Instant::now(),
-            peers: Mutex::new(BTreeMap::new()),
-        };
-        Self {
-            inner: Arc::new(inner),
-        }
+        let inner = ClocksInner { start: Instant::now(), peers: Mutex::new(BTreeMap::new()) };
+        Self { inner: Arc::new(inner) }
     }
 }
 
@@ -54,10 +49,7 @@ impl Clocks {
 
     /// A call of `node` said that its wall clock shows `wall_ms`.
     pub(crate) fn heard(&self, node: u64, wall_ms: u64) {
-        let seen = Seen {
-            wall_ms,
-            mono_ms: self.mono_ms(),
-        };
+        let seen = Seen { wall_ms, mono_ms: self.mono_ms() };
         if wall_ms > 0 && node > 0 {
             self.inner.peers.lock().insert(node, seen);
         }
@@ -108,10 +100,7 @@ impl LogTime {
     /// Starts from the time of the last applied entry.
     #[must_use]
     pub fn new(last_ms: u64, mono_ms: u64) -> Self {
-        Self {
-            last_ms,
-            at_mono_ms: mono_ms,
-        }
+        Self { last_ms, at_mono_ms: mono_ms }
     }
 
     /// An entry with this log time was applied.
@@ -175,10 +164,7 @@ mod tests {
                 let median_ms = median(clocks, 3);
                 let mut time = LogTime::new(now - 10, 0);
                 let next = time.next(10, median_ms);
-                assert!(
-                    (now..=now + 1).contains(&next),
-                    "{wrong} in place {place}: {next}"
-                );
+                assert!((now..=now + 1).contains(&next), "{wrong} in place {place}: {next}");
             }
         }
     }
@@ -188,11 +174,7 @@ mod tests {
         let now = 20_000 * DAY;
         assert_eq!(median(vec![now + DAY, now], 3), Some(now));
         let mut time = LogTime::new(now, 0);
-        assert_eq!(
-            time.next(100, median(vec![now - DAY, now], 3)),
-            now + 50,
-            "slower, not back"
-        );
+        assert_eq!(time.next(100, median(vec![now - DAY, now], 3)), now + 50, "slower, not back");
     }
 
     #[test]

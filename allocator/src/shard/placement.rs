@@ -79,9 +79,7 @@ impl Identity {
             Err(error) => return Err(Error::io(path, error)),
         };
         let identity = serde_json::from_slice(&bytes);
-        identity
-            .map(Some)
-            .map_err(|error| Error::io(path, io::Error::other(error)))
+        identity.map(Some).map_err(|error| Error::io(path, io::Error::other(error)))
     }
 
     /// Writes the identity; it is durable on return.
@@ -90,8 +88,7 @@ impl Identity {
     /// When the disk refuses.
     pub fn write(&self, data_dir: &Path) -> Result<(), Error> {
         let path = data_dir.join(FILE);
-        self.write_to(&path, data_dir)
-            .map_err(|error| Error::io(path, error))
+        self.write_to(&path, data_dir).map_err(|error| Error::io(path, error))
     }
 
     fn write_to(&self, path: &Path, data_dir: &Path) -> io::Result<()> {
@@ -111,18 +108,9 @@ impl Identity {
         let file = config.data_dir.join(FILE);
         if self.cluster != config.cluster || self.node != config.node {
             let (node, cluster) = (self.node, self.cluster.clone());
-            return Err(Error::ForeignFolder {
-                folder: config.data_dir.clone(),
-                node,
-                cluster,
-            });
+            return Err(Error::ForeignFolder { folder: config.data_dir.clone(), node, cluster });
         }
-        let fixed = |what, formed, now| Error::FixedSetting {
-            what,
-            formed,
-            now,
-            file,
-        };
+        let fixed = |what, formed, now| Error::FixedSetting { what, formed, now, file };
         if self.shards != config.shards {
             let (formed, now) = (self.shards.to_string(), config.shards.to_string());
             return Err(fixed("shards", formed, now));
@@ -194,8 +182,7 @@ impl Standing {
     ) -> Result<(), Error> {
         let mut identity = Identity::of(config);
         if !self.is_identified() {
-            self.rounds(client, |answers| self.may_identify(answers))
-                .await?;
+            self.rounds(client, |answers| self.may_identify(answers)).await?;
             identity.write(&self.data_dir)?;
             self.identified.send_replace(true);
             tracing::info!(node = self.node, cluster = %self.cluster, "identity is on disk");
@@ -227,10 +214,7 @@ impl Standing {
         loop {
             let peers = self.ids.iter().copied().filter(|id| *id != self.node);
             let asking = peers.map(|id| async move {
-                (
-                    id,
-                    client.describe(id, Deadline::after(DESCRIBE_TIMEOUT)).await,
-                )
+                (id, client.describe(id, Deadline::after(DESCRIBE_TIMEOUT)).await)
             });
             let answers = join_all(asking).await;
             let Round::Wait(what) = judge(&answers)? else {
@@ -315,10 +299,7 @@ impl Standing {
             .filter(|(_, answer)| !answer.as_ref().is_ok_and(|answer| answer.identified))
             .map(|(peer, _)| peer.to_string())
             .collect();
-        Round::Wait(format!(
-            "not all nodes are ready to begin; missing: {}",
-            missing.join(", ")
-        ))
+        Round::Wait(format!("not all nodes are ready to begin; missing: {}", missing.join(", ")))
     }
 
     /// Makes the first entries of the shards that this node should lead, unless a peer has them,
@@ -326,10 +307,7 @@ impl Standing {
     async fn first_entries(&self, client: &ShardClient, groups: &Groups) -> Result<(), Error> {
         let mut known_by_peers = vec![false; groups.len()];
         self.rounds(client, |answers| {
-            for shard in answers
-                .iter()
-                .filter_map(|(_, a)| a.as_ref().ok())
-                .flat_map(|a| &a.shards)
+            for shard in answers.iter().filter_map(|(_, a)| a.as_ref().ok()).flat_map(|a| &a.shards)
             {
                 if let Some(known) = known_by_peers.get_mut(shard.shard as usize) {
                     *known |= shard.role != "learner";
@@ -349,10 +327,7 @@ impl Standing {
             while !group.status().initialised {
                 if !changes.next().await {
                     let reason = "the replica has ended".to_owned();
-                    return Err(Error::Replica {
-                        shard: group.no().into(),
-                        reason,
-                    });
+                    return Err(Error::Replica { shard: group.no().into(), reason });
                 }
             }
         }
@@ -367,16 +342,9 @@ mod tests {
     use super::*;
 
     fn config(dir: &Path) -> Config {
-        let node = |id: u64| Node {
-            id,
-            grpc: format!("127.0.0.1:{}", 7000 + id),
-        };
+        let node = |id: u64| Node { id, grpc: format!("127.0.0.1:{}", 7000 + id) };
         let nodes = vec![node(1), node(2), node(3)];
-        Config {
-            nodes,
-            data_dir: dir.to_owned(),
-            ..Config::default()
-        }
+        Config { nodes, data_dir: dir.to_owned(), ..Config::default() }
     }
 
     fn answer(standing: &Standing, peer: u64) -> DescribeResponse {
@@ -395,35 +363,15 @@ mod tests {
         assert!(Identity::read(dir.path()).expect("reads").is_none());
         let identity = Identity::of(&config);
         identity.write(dir.path()).expect("writes");
-        let back = Identity::read(dir.path())
-            .expect("reads")
-            .expect("is there");
+        let back = Identity::read(dir.path()).expect("reads").expect("is there");
         assert_eq!(back, identity);
         assert!(back.check(&config).is_ok());
-        let other = Config {
-            node: 2,
-            ..config.clone()
-        };
-        assert!(matches!(
-            back.check(&other),
-            Err(Error::ForeignFolder { node: 1, .. })
-        ));
-        let other = Config {
-            cluster: "b".to_owned(),
-            ..config.clone()
-        };
-        assert!(matches!(
-            back.check(&other),
-            Err(Error::ForeignFolder { .. })
-        ));
-        let other = Config {
-            shards: 9,
-            ..config
-        };
-        assert!(matches!(
-            back.check(&other),
-            Err(Error::FixedSetting { .. })
-        ));
+        let other = Config { node: 2, ..config.clone() };
+        assert!(matches!(back.check(&other), Err(Error::ForeignFolder { node: 1, .. })));
+        let other = Config { cluster: "b".to_owned(), ..config.clone() };
+        assert!(matches!(back.check(&other), Err(Error::ForeignFolder { .. })));
+        let other = Config { shards: 9, ..config };
+        assert!(matches!(back.check(&other), Err(Error::FixedSetting { .. })));
     }
 
     #[test]
@@ -441,18 +389,9 @@ mod tests {
         other.fingerprint = "other".to_owned();
         assert!(matches!(judge(Ok(other.clone())), Ok(Round::Wait(_))));
         other.initialised = true;
-        assert!(matches!(
-            judge(Ok(other)),
-            Err(Error::Disagreement { peer: 3, .. })
-        ));
-        let knows = DescribeResponse {
-            initialised: true,
-            ..answer(&standing, 3)
-        };
+        assert!(matches!(judge(Ok(other)), Err(Error::Disagreement { peer: 3, .. })));
+        let knows = DescribeResponse { initialised: true, ..answer(&standing, 3) };
         let refused = judge(Ok(knows)).err().expect("refused").to_string();
-        assert!(
-            refused.contains("onsale cluster remove-replica --node 1"),
-            "{refused}"
-        );
+        assert!(refused.contains("onsale cluster remove-replica --node 1"), "{refused}");
     }
 }

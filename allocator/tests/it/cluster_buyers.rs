@@ -29,10 +29,8 @@ struct Dice(u64);
 
 impl Dice {
     fn below(&mut self, sides: u64) -> u64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % sides
     }
 }
@@ -60,11 +58,7 @@ async fn buyer(client: ShardClient, no: u64, books: Arc<Mutex<Books>>) {
             Ok(outcome) => held(outcome),
             Err(failure) => {
                 check_refusal(&failure, &wanted);
-                *books
-                    .lock()
-                    .refusals
-                    .entry(failure.code.as_str())
-                    .or_default() += 1;
+                *books.lock().refusals.entry(failure.code.as_str()).or_default() += 1;
                 continue;
             }
         };
@@ -72,30 +66,19 @@ async fn buyer(client: ShardClient, no: u64, books: Arc<Mutex<Books>>) {
         if dice.below(2) == 0 {
             // Out of the books first: from the release on somebody else may have the seats.
             books.lock().holds.remove(&held.hold_id);
-            client
-                .submit(1, release(&held.hold_id), patient())
-                .await
-                .expect("released");
-            client
-                .submit(1, release(&held.hold_id), patient())
-                .await
-                .ok();
+            client.submit(1, release(&held.hold_id), patient()).await.expect("released");
+            client.submit(1, release(&held.hold_id), patient()).await.ok();
         }
     }
 }
 
 fn wanted(command: &pb::Command) -> Vec<u32> {
-    let Some(pb::command::Kind::Hold(hold)) = &command.kind else {
-        panic!("a hold")
-    };
+    let Some(pb::command::Kind::Hold(hold)) = &command.kind else { panic!("a hold") };
     hold.items[0].seats.clone()
 }
 
 fn seats(held: &pb::Held) -> Vec<u32> {
-    held.places
-        .iter()
-        .map(|place| place.seat.expect("numbered"))
-        .collect()
+    held.places.iter().map(|place| place.seat.expect("numbered")).collect()
 }
 
 fn take(books: &Mutex<Books>, held: &pb::Held) {
@@ -123,10 +106,7 @@ fn check_refusal(failure: &Failure, wanted: &[u32]) {
     match failure.code {
         Code::SeatUnavailable => {
             assert!(!failure.seats.is_empty(), "a refusal names the seats");
-            assert!(
-                failure.seats.iter().all(|seat| wanted.contains(seat)),
-                "and only those"
-            );
+            assert!(failure.seats.iter().all(|seat| wanted.contains(seat)), "and only those");
         }
         Code::SoldOut | Code::NotEnoughTogether => assert!(wanted.is_empty()),
         _ => panic!("{failure}"),
@@ -157,29 +137,16 @@ fn three_hundred_buyers_on_a_hundred_and_twenty_seats_never_share_one() {
     let books = books.lock();
     let taken: Vec<u32> = books.holds.values().flatten().copied().collect();
     let distinct: BTreeSet<u32> = taken.iter().copied().collect();
-    assert_eq!(
-        taken.len(),
-        distinct.len(),
-        "a seat is in two buyers' hands"
-    );
+    assert_eq!(taken.len(), distinct.len(), "a seat is in two buyers' hands");
     assert!(!books.refusals.is_empty(), "there was a fight");
     for at in 0..3 {
         let group = cluster.handle(at).group(1).expect("the shard");
         group.read(|shard| assert_eq!(shard.check_invariants(), vec![]));
         let view = eventually("the event's view", || group.view(1));
         let held = (0..SEATS).filter(|seat| view.seat_state(*seat) == Some(SeatState::Held));
-        assert_eq!(
-            held.collect::<BTreeSet<_>>(),
-            distinct,
-            "node {}: who holds what",
-            at + 1
-        );
+        assert_eq!(held.collect::<BTreeSet<_>>(), distinct, "node {}: who holds what", at + 1);
         let sections = view.availability();
         let free: u32 = sections.iter().map(|section| section.available).sum();
-        assert_eq!(
-            free as usize + distinct.len(),
-            SEATS as usize,
-            "counts add up"
-        );
+        assert_eq!(free as usize + distinct.len(), SEATS as usize, "counts add up");
     }
 }

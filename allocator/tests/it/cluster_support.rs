@@ -68,12 +68,8 @@ impl Cluster {
     /// The settings of a new cluster; nothing runs yet.
     pub fn new(nodes: u64, shards: u32) -> Cluster {
         let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
-        let list: Vec<Node> = (1..=nodes)
-            .map(|id| Node {
-                id,
-                grpc: free_address().to_string(),
-            })
-            .collect();
+        let list: Vec<Node> =
+            (1..=nodes).map(|id| Node { id, grpc: free_address().to_string() }).collect();
         let configs = (1..=nodes).map(|id| Config {
             node: id,
             cluster: "test".to_owned(),
@@ -85,11 +81,7 @@ impl Cluster {
         });
         let configs: Vec<Config> = configs.collect();
         let nodes = (0..nodes).map(|_| None).collect();
-        Cluster {
-            _dir: dir,
-            configs,
-            nodes,
-        }
+        Cluster { _dir: dir, configs, nodes }
     }
 
     /// A new cluster, formed and with leaders.
@@ -162,15 +154,9 @@ impl Cluster {
         let until = Instant::now() + PATIENCE;
         loop {
             assert!(Instant::now() < until, "no outcome in time");
-            let node = &self.nodes[self.leader(shard)]
-                .as_ref()
-                .expect("runs")
-                .handle;
+            let node = &self.nodes[self.leader(shard)].as_ref().expect("runs").handle;
             let group = node.group(shard).expect("the shard");
-            let command = Command {
-                not_after_ms: 0,
-                kind: kind.clone(),
-            };
+            let command = Command { not_after_ms: 0, kind: kind.clone() };
             let deadline = Deadline::after(Duration::from_secs(2));
             match group.propose(command, deadline).await {
                 Ok((_, outcome)) => return outcome,
@@ -189,23 +175,14 @@ impl Cluster {
     /// Waits until every running node has applied the same entries of the shard; says the index.
     pub fn wait_equal(&self, shard: u32) -> u64 {
         let states = || -> Vec<(u64, [u8; 32])> {
-            let groups = self
-                .nodes
-                .iter()
-                .flatten()
-                .filter_map(|node| node.handle.group(shard));
-            groups
-                .map(|group| group.read(|shard| (shard.last_index(), shard.chain())))
-                .collect()
+            let groups = self.nodes.iter().flatten().filter_map(|node| node.handle.group(shard));
+            groups.map(|group| group.read(|shard| (shard.last_index(), shard.chain()))).collect()
         };
         eventually("replicas are equal", || {
             let states = states();
             let equal = states.windows(2).all(|pair| pair[0].0 == pair[1].0);
             if equal {
-                assert!(
-                    states.windows(2).all(|pair| pair[0] == pair[1]),
-                    "states differ"
-                );
+                assert!(states.windows(2).all(|pair| pair[0] == pair[1]), "states differ");
             }
             equal.then(|| states[0].0)
         })
@@ -240,11 +217,7 @@ pub fn try_start(config: &Config) -> Result<Running, Error> {
             return Err(error);
         }
     };
-    let address = config
-        .nodes
-        .iter()
-        .find(|node| node.id == config.node)
-        .expect("in the list");
+    let address = config.nodes.iter().find(|node| node.id == config.node).expect("in the list");
     let address = address.grpc.clone();
     let listener = runtime.block_on(async {
         let until = Instant::now() + PATIENCE;
@@ -267,12 +240,7 @@ pub fn try_start(config: &Config) -> Result<Running, Error> {
     runtime.spawn(async move {
         let _ = say.send(service.run(until).await);
     });
-    Ok(Running {
-        runtime: Some(runtime),
-        shutdown,
-        handle,
-        ended,
-    })
+    Ok(Running { runtime: Some(runtime), shutdown, handle, ended })
 }
 
 /// Waits for something to be so.
@@ -298,17 +266,11 @@ pub fn run<T>(test: impl Future<Output = T>) -> T {
 }
 
 pub fn onsale(event: EventNo, sections: u16, rows: u16) -> CommandKind {
-    let row = |no: u16| RowSpec {
-        label: format!("R{no}").into(),
-        seats: 10,
-        accessible: vec![],
-    };
+    let row = |no: u16| RowSpec { label: format!("R{no}").into(), seats: 10, accessible: vec![] };
     let section = |no: u16| SectionSpec {
         key: format!("S{no}").into(),
         category: 0,
-        kind: SectionKind::Seated {
-            rows: (1..=rows).map(row).collect(),
-        },
+        kind: SectionKind::Seated { rows: (1..=rows).map(row).collect() },
     };
     CommandKind::OpenOnsale(Box::new(OpenOnsale {
         event,
@@ -329,11 +291,7 @@ pub fn onsale(event: EventNo, sections: u16, rows: u16) -> CommandKind {
 
 /// A hold of named seats, or of the best `quantity`; the same `key` is the same request.
 pub fn hold(shard: u32, event: EventNo, key: u64, seats: &[u32], quantity: u32) -> pb::Command {
-    let item = pb::HoldItem {
-        seats: seats.to_vec(),
-        quantity,
-        ..pb::HoldItem::default()
-    };
+    let item = pb::HoldItem { seats: seats.to_vec(), quantity, ..pb::HoldItem::default() };
     let idempotency = pb::Idempotency {
         key: id::to_bytes(u128::from(key) << 64 | 0x1234_5678),
         request: key,
@@ -352,9 +310,7 @@ pub fn hold(shard: u32, event: EventNo, key: u64, seats: &[u32], quantity: u32) 
 
 pub fn release(hold_id: &bytes::Bytes) -> pb::Command {
     let hold_id = hold_id.clone();
-    pb::Command {
-        kind: Some(Kind::ReleaseHold(pb::ReleaseHoldCommand { hold_id })),
-    }
+    pb::Command { kind: Some(Kind::ReleaseHold(pb::ReleaseHoldCommand { hold_id })) }
 }
 
 /// What was held, from an outcome.

@@ -1,16 +1,18 @@
 //! The allocator's integration tests: one binary.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
+mod cluster;
+mod cluster_buyers;
+mod cluster_failures;
+mod cluster_support;
+mod feed;
 mod log_common;
 mod log_kill;
 mod log_power_loss;
 mod log_records;
 mod log_recovery;
 mod log_suite;
-mod cluster;
-mod cluster_buyers;
-mod cluster_failures;
-mod cluster_support;
-mod feed;
+mod rpc_calls;
 mod rpc_convert;
 mod rpc_document;
+mod verify;
