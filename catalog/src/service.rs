@@ -6,14 +6,10 @@ use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use onsale_mesh::{Follower, ShardClient};
-use onsale_proto::{
-    FILE_DESCRIPTORS,
-    catalog::catalog_service_server::{CatalogServiceServer, SERVICE_NAME},
-};
+use onsale_proto::catalog::catalog_service_server::CatalogServiceServer;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
-use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::writer::Writer;
 use crate::{Config, Error, index, limits, metrics, rpc::Rpc, store::Store, view::View};
@@ -27,7 +23,6 @@ pub struct Service {
     writer: Writer,
     follower: Follower,
     progress: watch::Sender<Progress>,
-    health: HealthReporter,
 }
 
 /// What others in the process may ask a running instance. Cheap to clone.
@@ -65,29 +60,13 @@ impl Service {
             writer,
             follower: client.follow(CONTROL_SHARD),
             progress,
-            health: HealthReporter::new(),
         })
     }
 
-    /// `CatalogService`, for a server that also has other roles' services.
+    /// `CatalogService`. Health and reflection are the server's (`onsale_mesh::server`).
     #[must_use]
     pub fn routes(&self) -> Routes {
         Routes::new(CatalogServiceServer::new(Rpc::new(Arc::clone(&self.view))))
-    }
-
-    /// `CatalogService` with health and reflection, for a server of its own.
-    ///
-    /// # Errors
-    /// Never in practice: the descriptors are built in.
-    pub fn standalone_routes(&self) -> Result<Routes, Error> {
-        let reflection = tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(FILE_DESCRIPTORS)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-            .build_v1()
-            .map_err(|error| Error::Task(error.to_string()))?;
-        let health = tonic_health::server::HealthService::from_health_reporter(self.health.clone());
-        let health = tonic_health::pb::health_server::HealthServer::new(health);
-        Ok(self.routes().add_service(health).add_service(reflection))
     }
 
     /// Where to ask how far it is.
@@ -108,11 +87,7 @@ impl Service {
             mut writer,
             mut follower,
             progress,
-            health,
         } = self;
-        health
-            .set_service_status(SERVICE_NAME, ServingStatus::NotServing)
-            .await;
         loop {
             let first = tokio::select! {
                 message = follower.next() => message,
@@ -130,15 +105,7 @@ impl Service {
             })
             .await?;
             report(&progress, &writer);
-            if writer.synced() {
-                health
-                    .set_service_status(SERVICE_NAME, ServingStatus::Serving)
-                    .await;
-            }
         }
-        health
-            .set_service_status(SERVICE_NAME, ServingStatus::NotServing)
-            .await;
         // Reads under way keep the folder open until they end.
         drop(writer);
         aside(move || view.store.flush()).await
@@ -172,6 +139,12 @@ impl Handle {
     pub async fn ready(&self) -> bool {
         let mut progress = self.progress.clone();
         progress.wait_for(|progress| progress.ready).await.is_ok()
+    }
+
+    /// Whether a snapshot of the cluster is applied.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.progress.borrow().ready
     }
 
     /// Waits until everything up to this index of the control group is visible; false when the

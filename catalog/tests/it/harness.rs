@@ -16,7 +16,6 @@ use crate::feed::Feed;
 
 pub struct Catalog {
     pub client: CatalogServiceClient<Channel>,
-    pub channel: Channel,
     pub handle: Handle,
     stop: CancellationToken,
     running: JoinHandle<Result<(), Error>>,
@@ -33,15 +32,14 @@ impl Catalog {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("port");
         let address = listener.local_addr().expect("address").to_string();
         let stop = CancellationToken::new();
-        let routes = service.standalone_routes().expect("routes");
+        let routes = service.routes();
         let handle = service.handle();
         let serving = tokio::spawn(serve_grpc(listener, routes, stop.clone()));
         let running = tokio::spawn(service.run(stop.clone()));
         let channel = channel::connect(&address).expect("address");
-        let client = CatalogServiceClient::new(channel.clone());
+        let client = CatalogServiceClient::new(channel);
         Catalog {
             client,
-            channel,
             handle,
             stop,
             running,
@@ -90,13 +88,12 @@ impl Catalog {
     pub async fn stop(self) {
         let Catalog {
             client,
-            channel,
             stop,
             running,
             serving,
             ..
         } = self;
-        drop((client, channel));
+        drop(client);
         stop.cancel();
         running.await.expect("no panic").expect("ends well");
         serving.await.expect("no panic").expect("ends well");
