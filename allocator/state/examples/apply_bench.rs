@@ -40,11 +40,7 @@ impl Random {
 fn arena() -> OpenOnsale {
     let rows = || -> Vec<RowSpec> {
         (0..50)
-            .map(|row| RowSpec {
-                label: format!("{row}").into(),
-                seats: 20,
-                accessible: vec![],
-            })
+            .map(|row| RowSpec { label: format!("{row}").into(), seats: 20, accessible: vec![] })
             .collect()
     };
     let sections = (0..60).map(|section| SectionSpec {
@@ -87,18 +83,8 @@ impl Driver {
             buyer: self.random.next(),
             buyer_is_new: false,
         };
-        let items = [HoldItem::Seats([seat].as_slice().into())]
-            .as_slice()
-            .into();
-        (
-            hold,
-            CommandKind::Hold(Hold {
-                event: 1,
-                hold,
-                idempotency,
-                items,
-            }),
-        )
+        let items = [HoldItem::Seats([seat].as_slice().into())].as_slice().into();
+        (hold, CommandKind::Hold(Hold { event: 1, hold, idempotency, items }))
     }
 
     fn batch(&mut self, step_ms: u64) -> Batch {
@@ -119,22 +105,12 @@ impl Driver {
                     kind
                 }),
                 5..=7 => self.release(),
-                _ => self
-                    .held
-                    .back()
-                    .copied()
-                    .map(|(_, _, seat)| self.hold(seat).1),
+                _ => self.held.back().copied().map(|(_, _, seat)| self.hold(seat).1),
             };
             kinds.extend(kind);
         }
-        let commands = kinds.into_iter().map(|kind| Command {
-            not_after_ms: u64::MAX,
-            kind,
-        });
-        Batch {
-            log_time_ms: self.now,
-            commands: commands.collect(),
-        }
+        let commands = kinds.into_iter().map(|kind| Command { not_after_ms: u64::MAX, kind });
+        Batch { log_time_ms: self.now, commands: commands.collect() }
     }
 
     fn release(&mut self) -> Option<CommandKind> {
@@ -149,27 +125,14 @@ impl Driver {
 }
 
 fn main() {
-    let mut numbers = std::env::args()
-        .skip(1)
-        .filter_map(|argument| argument.parse::<u64>().ok());
+    let mut numbers = std::env::args().skip(1).filter_map(|argument| argument.parse::<u64>().ok());
     let batches = numbers.next().unwrap_or(20_000);
     let step_ms = numbers.next().unwrap_or(1_000);
     let mut shard = Shard::new(1, 1, Limits::default());
     let (mut outcomes, mut changes) = (Vec::new(), Vec::new());
     let open = CommandKind::OpenOnsale(Box::new(arena()));
-    let command = Command {
-        not_after_ms: u64::MAX,
-        kind: open,
-    };
-    shard.apply(
-        1,
-        &Batch {
-            log_time_ms: 1,
-            commands: vec![command],
-        },
-        &mut outcomes,
-        &mut changes,
-    );
+    let command = Command { not_after_ms: u64::MAX, kind: open };
+    shard.apply(1, &Batch { log_time_ms: 1, commands: vec![command] }, &mut outcomes, &mut changes);
     let mut driver = Driver {
         random: Random(42),
         free: (0..SEATS).collect(),
@@ -193,10 +156,7 @@ fn main() {
         nanos += took;
         each.push(took as f64 / batch.commands.len() as f64);
         commands += batch.commands.len() as u64;
-        let yes = outcomes
-            .iter()
-            .filter(|outcome| outcome.result.is_ok())
-            .count() as u64;
+        let yes = outcomes.iter().filter(|outcome| outcome.result.is_ok()).count() as u64;
         done += yes;
         refused += outcomes.len() as u64 - yes;
     }
@@ -223,19 +183,10 @@ fn best_available() {
     let mut random = Random(7);
     let mut kinds = vec![CommandKind::OpenOnsale(Box::new(open))];
     let mut hold = |item, event| {
-        let idempotency = Idempotency {
-            key: random.wide(),
-            request: 1,
-            buyer: 0,
-            buyer_is_new: false,
-        };
+        let idempotency =
+            Idempotency { key: random.wide(), request: 1, buyer: 0, buyer_is_new: false };
         let hold = HoldId(random.wide());
-        CommandKind::Hold(Hold {
-            event,
-            hold,
-            idempotency,
-            items: [item].as_slice().into(),
-        })
+        CommandKind::Hold(Hold { event, hold, idempotency, items: [item].as_slice().into() })
     };
     let mut gone = Random(9);
     for seat in 0..SEATS {
@@ -244,33 +195,15 @@ fn best_available() {
         }
     }
     let (mut outcomes, mut changes) = (Vec::new(), Vec::new());
-    let command = |kind| Command {
-        not_after_ms: u64::MAX,
-        kind,
-    };
+    let command = |kind| Command { not_after_ms: u64::MAX, kind };
     let commands = kinds.into_iter().map(command).collect();
-    shard.apply(
-        1,
-        &Batch {
-            log_time_ms: 1,
-            commands,
-        },
-        &mut outcomes,
-        &mut changes,
-    );
+    shard.apply(1, &Batch { log_time_ms: 1, commands }, &mut outcomes, &mut changes);
     let mut times = Vec::new();
-    let wish = HoldItem::BestAvailable {
-        quantity: 4,
-        category: None,
-        section: None,
-        accessible: false,
-    };
+    let wish =
+        HoldItem::BestAvailable { quantity: 4, category: None, section: None, accessible: false };
     for index in 2..2_002 {
         let commands = vec![command(hold(wish.clone(), 1))];
-        let batch = Batch {
-            log_time_ms: 1,
-            commands,
-        };
+        let batch = Batch { log_time_ms: 1, commands };
         let start = Instant::now();
         shard.apply(index, &batch, &mut outcomes, &mut changes);
         times.push(start.elapsed().as_nanos());

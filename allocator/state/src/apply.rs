@@ -24,33 +24,21 @@ pub fn apply(
 
 impl Outcome {
     pub(crate) fn done(done: Done) -> Self {
-        Self {
-            replayed: false,
-            result: Ok(done),
-        }
+        Self { replayed: false, result: Ok(done) }
     }
 
     pub(crate) fn replayed(done: Done) -> Self {
-        Self {
-            replayed: true,
-            result: Ok(done),
-        }
+        Self { replayed: true, result: Ok(done) }
     }
 
     pub(crate) fn rejected(rejection: Rejection) -> Self {
-        Self {
-            replayed: false,
-            result: Err(rejection),
-        }
+        Self { replayed: false, result: Err(rejection) }
     }
 }
 
 impl From<Result<Done, Rejection>> for Outcome {
     fn from(result: Result<Done, Rejection>) -> Self {
-        Self {
-            replayed: false,
-            result,
-        }
+        Self { replayed: false, result }
     }
 }
 
@@ -69,11 +57,7 @@ impl Shard {
         outcomes: &mut Vec<Outcome>,
         changes: &mut Vec<Change>,
     ) {
-        assert!(
-            log_index > self.last_index,
-            "entry {log_index} after {}",
-            self.last_index
-        );
+        assert!(log_index > self.last_index, "entry {log_index} after {}", self.last_index);
         outcomes.clear();
         changes.clear();
         let before = self.log_time_ms;
@@ -139,9 +123,7 @@ impl Shard {
                         let event = &self.events[slot as usize];
                         read ^= u64::from(event.seats_of_buyer(command.idempotency.buyer));
                         if let Some(HoldItem::Seats(seats)) = command.items.first() {
-                            read = seats
-                                .iter()
-                                .fold(read, |read, &seat| read ^ event.touch(seat));
+                            read = seats.iter().fold(read, |read, &seat| read ^ event.touch(seat));
                         }
                     }
                 }
@@ -169,10 +151,7 @@ impl Shard {
         }
         for &(_, event) in self.due.iter().take_while(|&&(time, _)| time <= now) {
             let event = &self.events[event as usize];
-            let due = event
-                .clock
-                .due_slots(now)
-                .filter_map(|slot| self.holds.slab.get(slot));
+            let due = event.clock.due_slots(now).filter_map(|slot| self.holds.slab.get(slot));
             for hold in due.filter(|hold| hold.state == HoldState::Live) {
                 read ^= u64::from(event.seats_of_buyer(hold.buyer));
                 read ^= hold.places.first().map_or(0, |place| event.touch(place.0));

@@ -80,11 +80,7 @@ fn put_done(out: &mut Vec<u8>, done: &Done, asked: Option<HoldId>, now: u64) {
             out.push(1);
             put_held(out, held, asked, now);
         }
-        Done::Extended {
-            hold,
-            expires_at_ms,
-            extensions,
-        } => {
+        Done::Extended { hold, expires_at_ms, extensions } => {
             out.push(2);
             put_u128(out, hold.0);
             put_delta(out, *expires_at_ms, now);
@@ -108,11 +104,7 @@ fn put_done(out: &mut Vec<u8>, done: &Done, asked: Option<HoldId>, now: u64) {
             put_u128(out, order.0);
             out.push(*status as u8);
         }
-        Done::Prepared {
-            event,
-            shard,
-            revision,
-        } => {
+        Done::Prepared { event, shard, revision } => {
             out.push(7);
             put_varint(out, (*event).into());
             put_varint(out, (*shard).into());
@@ -167,15 +159,11 @@ fn put_rejection(out: &mut Vec<u8>, rejection: &Rejection, now: u64) {
             out.push(138);
             put_seats(out, seats);
         }
-        Rejection::SoldOut {
-            held_may_return_at_ms,
-        } => {
+        Rejection::SoldOut { held_may_return_at_ms } => {
             out.push(139);
             put_opt_varint(out, *held_may_return_at_ms);
         }
-        Rejection::NotEnoughTogether {
-            held_may_return_at_ms,
-        } => {
+        Rejection::NotEnoughTogether { held_may_return_at_ms } => {
             out.push(140);
             put_opt_varint(out, *held_may_return_at_ms);
         }
@@ -197,26 +185,14 @@ fn put_seats(out: &mut Vec<u8>, seats: &[u32]) {
 
 fn put_change(out: &mut Vec<u8>, change: &Change, now: u64) {
     match change {
-        Change::Seats {
-            event,
-            state,
-            seats,
-            key_tag,
-            until_ms,
-        } => {
+        Change::Seats { event, state, seats, key_tag, until_ms } => {
             out.push(*state as u8);
             put_varint(out, (*event).into());
             put_seats(out, seats);
             out.extend_from_slice(&key_tag.to_le_bytes());
             put_delta(out, *until_ms, now);
         }
-        Change::GeneralAdmission {
-            event,
-            section,
-            held,
-            sold,
-            killed,
-        } => {
+        Change::GeneralAdmission { event, section, held, sold, killed } => {
             out.push(4);
             put_varint(out, (*event).into());
             put_varint(out, (*section).into());
@@ -229,11 +205,7 @@ fn put_change(out: &mut Vec<u8>, change: &Change, now: u64) {
             put_varint(out, (*event).into());
             put_varint(out, *revision);
         }
-        Change::Order {
-            order,
-            event,
-            status,
-        } => {
+        Change::Order { order, event, status } => {
             out.push(6);
             put_u128(out, order.0);
             put_varint(out, (*event).into());

@@ -93,10 +93,7 @@ pub(crate) fn pick_seats(
     for section in sections {
         missing -= pick_pieces(event, section, kind, missing, picked);
     }
-    assert!(
-        missing == 0,
-        "the section counters promised seats that are not there"
-    );
+    assert!(missing == 0, "the section counters promised seats that are not there");
     picked[first_new..].sort_unstable();
     Ok(())
 }

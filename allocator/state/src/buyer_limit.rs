@@ -32,10 +32,7 @@ pub(crate) fn subtract(counts: &mut BuyerCounts, buyer: BuyerHash, seats: usize)
     let Entry::Occupied(mut entry) = counts.entry(buyer) else {
         panic!("a buyer gives back seats that were never counted");
     };
-    assert!(
-        *entry.get() >= seats as u32,
-        "a buyer gives back more seats than were counted"
-    );
+    assert!(*entry.get() >= seats as u32, "a buyer gives back more seats than were counted");
     *entry.get_mut() -= seats as u32;
     if *entry.get() == 0 {
         entry.remove();

@@ -93,27 +93,17 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn finish(&self) -> Read<()> {
-        if self.bytes.is_empty() {
-            Ok(())
-        } else {
-            Err(DecodeError::TrailingBytes)
-        }
+        if self.bytes.is_empty() { Ok(()) } else { Err(DecodeError::TrailingBytes) }
     }
 
     pub(crate) fn take(&mut self, len: usize) -> Read<&'a [u8]> {
-        let (head, tail) = self
-            .bytes
-            .split_at_checked(len)
-            .ok_or(DecodeError::Truncated)?;
+        let (head, tail) = self.bytes.split_at_checked(len).ok_or(DecodeError::Truncated)?;
         self.bytes = tail;
         Ok(head)
     }
 
     pub(crate) fn array<const N: usize>(&mut self) -> Read<[u8; N]> {
-        let (head, tail) = self
-            .bytes
-            .split_first_chunk::<N>()
-            .ok_or(DecodeError::Truncated)?;
+        let (head, tail) = self.bytes.split_first_chunk::<N>().ok_or(DecodeError::Truncated)?;
         self.bytes = tail;
         Ok(*head)
     }
@@ -192,11 +182,7 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn opt<T>(&mut self, read: impl FnOnce(&mut Self) -> Read<T>) -> Read<Option<T>> {
-        if self.bool()? {
-            Ok(Some(read(self)?))
-        } else {
-            Ok(None)
-        }
+        if self.bool()? { Ok(Some(read(self)?)) } else { Ok(None) }
     }
 
     pub(crate) fn signatures(&mut self) -> Read<Vec<[u8; 64]>> {

@@ -33,10 +33,7 @@ impl From<KeyOwner> for KeyRef {
             KeyOwner::Order(slot) => (1, slot),
             KeyOwner::Staff(slot) => (2, slot),
         };
-        assert!(
-            slot < SLOTS_MAX,
-            "a table has more slots than its limit allows"
-        );
+        assert!(slot < SLOTS_MAX, "a table has more slots than its limit allows");
         Self(table << 30 | slot)
     }
 }
@@ -88,9 +85,7 @@ pub(crate) struct Dedup {
 
 impl Dedup {
     pub(crate) fn new() -> Self {
-        Self {
-            table: HashTable::new(),
-        }
+        Self { table: HashTable::new() }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -105,17 +100,13 @@ impl Dedup {
 
     pub(crate) fn insert(&mut self, key: KeyHash, owner: KeyOwner, tables: KeyTables<'_>) {
         self.table
-            .insert_unique(hash_of(key), owner.into(), |entry| {
-                hash_of(tables.key(entry.owner()))
-            });
+            .insert_unique(hash_of(key), owner.into(), |entry| hash_of(tables.key(entry.owner())));
     }
 
     /// Reads what `remove` will read; see `Shard::warm_up`.
     pub(crate) fn touch(&self, key: KeyHash, owner: KeyOwner) -> bool {
         let entry = KeyRef::from(owner);
-        self.table
-            .find(hash_of(key), |other| *other == entry)
-            .is_some()
+        self.table.find(hash_of(key), |other| *other == entry).is_some()
     }
 
     pub(crate) fn remove(&mut self, key: KeyHash, owner: KeyOwner) {

@@ -91,40 +91,35 @@ pub struct EventState {
     pub(crate) clock: EventClock,
 }
 
+/// A bit for each seat.
+fn all_free(seat_map: &SeatMap) -> Vec<u64> {
+    let mut free = vec![0u64; seat_map.accessible_words().len()];
+    for row in seat_map.rows() {
+        for (nth, word) in free[row.words()].iter_mut().enumerate() {
+            let bits = usize::from(row.seats) - nth * 64;
+            *word = if bits >= 64 { u64::MAX } else { (1 << bits) - 1 };
+        }
+    }
+    free
+}
+
 impl EventState {
     /// An event with everything available. The command has been validated, `seat_map` is its map.
     pub(crate) fn new(open: &OpenOnsale, seat_map: SeatMap) -> Self {
         let seat_map = Arc::new(seat_map);
-        let words: Arc<[AtomicU64]> = (0..seat_map.seats())
-            .map(|_| AtomicU64::new(SeatWord::AVAILABLE.0))
-            .collect();
-        let areas: Arc<[AtomicU64]> = seat_map
-            .sections()
-            .iter()
-            .map(|_| AtomicU64::new(0))
-            .collect();
+        let words: Arc<[AtomicU64]> =
+            (0..seat_map.seats()).map(|_| AtomicU64::new(SeatWord::AVAILABLE.0)).collect();
+        let areas: Arc<[AtomicU64]> =
+            seat_map.sections().iter().map(|_| AtomicU64::new(0)).collect();
         let prices: Arc<[u64]> = open.prices_minor.as_slice().into();
-        let mut free = vec![0u64; seat_map.accessible_words().len()];
-        for row in seat_map.rows() {
-            for (nth, word) in free[row.words()].iter_mut().enumerate() {
-                let bits = usize::from(row.seats) - nth * 64;
-                *word = if bits >= 64 {
-                    u64::MAX
-                } else {
-                    (1 << bits) - 1
-                };
-            }
-        }
+        let free = all_free(&seat_map);
         let stock = seat_map
             .sections()
             .iter()
             .map(|section| {
-                let words = seat_map.rows()[section.rows.clone()]
-                    .iter()
-                    .flat_map(|row| row.words());
-                let accessible = words
-                    .map(|at| seat_map.accessible_words()[at].count_ones())
-                    .sum();
+                let words =
+                    seat_map.rows()[section.rows.clone()].iter().flat_map(|row| row.words());
+                let accessible = words.map(|at| seat_map.accessible_words()[at].count_ones()).sum();
                 SectionStock {
                     available: [section.capacity() - accessible, accessible],
                     run_max: [u16::MAX; 2],
@@ -175,11 +170,8 @@ impl EventState {
         self.onsale_at_ms = change.onsale_at_ms;
         self.rules = change.rules;
         let limit = change.rules.seats_per_buyer_max;
-        self.buyer_ceiling = if limit == 0 || self.buyer_ceiling == 0 {
-            0
-        } else {
-            self.buyer_ceiling.max(limit)
-        };
+        self.buyer_ceiling =
+            if limit == 0 || self.buyer_ceiling == 0 { 0 } else { self.buyer_ceiling.max(limit) };
         self.refresh_view();
     }
 
@@ -241,26 +233,15 @@ impl EventState {
         let section = section.unwrap_or(0);
         let category: CategoryNo = self.seat_map.sections()[usize::from(section)].category;
         let price_minor = self.prices[usize::from(price_list)][usize::from(category)];
-        Place {
-            seat,
-            section,
-            category,
-            price_minor,
-        }
+        Place { seat, section, category, price_minor }
     }
 
     pub(crate) fn places(&self, places: &[PlaceRef], list: u16) -> SmallVec<[Place; 4]> {
-        places
-            .iter()
-            .map(|&place| self.place(place, list))
-            .collect()
+        places.iter().map(|&place| self.place(place, list)).collect()
     }
 
     pub(crate) fn total_minor(&self, places: &[PlaceRef], price_list: u16) -> u64 {
-        places
-            .iter()
-            .map(|&place| self.place(place, price_list).price_minor)
-            .sum()
+        places.iter().map(|&place| self.place(place, price_list).price_minor).sum()
     }
 
     fn bit(&self, seat: SeatNo) -> Option<(usize, u64, SectionNo)> {
@@ -278,8 +259,7 @@ impl EventState {
 
     /// Is the seat there, and can it be held?
     pub(crate) fn is_free(&self, seat: SeatNo) -> Option<bool> {
-        self.bit(seat)
-            .map(|(word, bit, _)| self.free[word] & bit != 0)
+        self.bit(seat).map(|(word, bit, _)| self.free[word] & bit != 0)
     }
 
     /// Takes an available place out of the stock, on its way to `grant` or back by `unpick`.
@@ -343,10 +323,7 @@ impl EventState {
                     // One thread writes, so that reading its own word needs no order.
                     let cell = &self.words[seat as usize];
                     let now = cell.load(Ordering::Relaxed);
-                    assert!(
-                        now == expected.0,
-                        "seat {seat} has word {now:x}, not {expected:?}"
-                    );
+                    assert!(now == expected.0, "seat {seat} has word {now:x}, not {expected:?}");
                     cell.store(word.0, Ordering::Release);
                     self.seat_map.row_of(seat).map_or(0, |row| row.section)
                 }

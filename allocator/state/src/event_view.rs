@@ -92,9 +92,7 @@ pub struct SectionAvailability {
 impl EventView {
     /// A seat's word; `None` where there is no such seat.
     pub fn word(&self, seat: SeatNo) -> Option<SeatWord> {
-        self.words
-            .get(seat as usize)
-            .map(|word| SeatWord(word.load(Ordering::Acquire)))
+        self.words.get(seat as usize).map(|word| SeatWord(word.load(Ordering::Acquire)))
     }
 
     /// A seat's state; `None` where there is no such seat.
@@ -105,9 +103,7 @@ impl EventView {
     /// A general admission area's counts; `None` for any other section.
     pub fn area(&self, section: SectionNo) -> Option<AreaWord> {
         self.seat_map.section(section)?.area_capacity?;
-        Some(AreaWord(
-            self.areas[usize::from(section)].load(Ordering::Acquire),
-        ))
+        Some(AreaWord(self.areas[usize::from(section)].load(Ordering::Acquire)))
     }
 
     /// One section's availability. While entries are being applied it is a mix of before and after.
@@ -117,14 +113,7 @@ impl EventView {
             let (held, sold, killed) = (area.held(), area.sold(), area.killed());
             let available = capacity.saturating_sub(held + sold + killed);
             let seats = Vec::new();
-            return Some(SectionAvailability {
-                section: no,
-                available,
-                held,
-                sold,
-                killed,
-                seats,
-            });
+            return Some(SectionAvailability { section: no, available, held, sold, killed, seats });
         }
         let mut counts = [0u32; 4];
         let mut seats = vec![0u8; (section.seats.len()).div_ceil(4)];
@@ -135,21 +124,12 @@ impl EventView {
             seats[at / 4] |= state << (at % 4 * 2);
         }
         let [available, held, sold, killed] = counts;
-        Some(SectionAvailability {
-            section: no,
-            available,
-            held,
-            sold,
-            killed,
-            seats,
-        })
+        Some(SectionAvailability { section: no, available, held, sold, killed, seats })
     }
 
     /// All sections' availability, in seat-map order.
     pub fn availability(&self) -> Vec<SectionAvailability> {
         let sections = 0..self.seat_map.sections().len();
-        sections
-            .filter_map(|no| self.section_availability(no as SectionNo))
-            .collect()
+        sections.filter_map(|no| self.section_availability(no as SectionNo)).collect()
     }
 }

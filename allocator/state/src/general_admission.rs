@@ -15,18 +15,15 @@ pub(crate) fn pick_places(
     picked: &mut PlaceRefs,
 ) -> Result<(), Shortage> {
     let left = |section: SectionNo| event.stock[usize::from(section)].available[0];
-    let total: u64 = scope
-        .sections(&event.seat_map, true)
-        .map(|section| u64::from(left(section)))
-        .sum();
+    let total: u64 =
+        scope.sections(&event.seat_map, true).map(|section| u64::from(left(section))).sum();
     match total {
         0 => return Err(Shortage::SoldOut),
         total if total < u64::from(quantity) => return Err(Shortage::NotEnough),
         _ => {}
     }
-    let whole = scope
-        .sections(&event.seat_map, true)
-        .find(|&section| left(section) >= u32::from(quantity));
+    let whole =
+        scope.sections(&event.seat_map, true).find(|&section| left(section) >= u32::from(quantity));
     let sections: Vec<SectionNo> = match whole {
         Some(section) => vec![section],
         None => scope.sections(&event.seat_map, true).collect(),
@@ -40,9 +37,6 @@ pub(crate) fn pick_places(
         }
         missing -= taken;
     }
-    assert!(
-        missing == 0,
-        "the areas' counters promised places that are not there"
-    );
+    assert!(missing == 0, "the areas' counters promised places that are not there");
     Ok(())
 }

@@ -72,10 +72,7 @@ pub(crate) struct Hold {
     pub(crate) state: HoldState,
 }
 
-const _: () = assert!(
-    size_of::<Option<Hold>>() == 128,
-    "a hold has two cache lines"
-);
+const _: () = assert!(size_of::<Option<Hold>>() == 128, "a hold has two cache lines");
 
 /// All holds of a shard.
 #[derive(Debug)]
@@ -90,18 +87,11 @@ pub(crate) struct Holds {
 
 impl Holds {
     pub(crate) fn new() -> Self {
-        Self {
-            slab: Slab::new(),
-            ids: HashTable::new(),
-            ended: VecDeque::new(),
-            alive: 0,
-        }
+        Self { slab: Slab::new(), ids: HashTable::new(), ended: VecDeque::new(), alive: 0 }
     }
 
     pub(crate) fn slot(&self, id: HoldId) -> Option<u32> {
-        self.ids
-            .find(hash_of(id.0), |&slot| self.slab[slot].id == id)
-            .copied()
+        self.ids.find(hash_of(id.0), |&slot| self.slab[slot].id == id).copied()
     }
 
     pub(crate) fn insert(&mut self, hold: Hold) -> u32 {
@@ -109,8 +99,7 @@ impl Holds {
         self.alive += usize::from(hold.state.has_seats());
         let slot = self.slab.insert(hold);
         let slab = &self.slab;
-        self.ids
-            .insert_unique(hash_of(id.0), slot, |&slot| hash_of(slab[slot].id.0));
+        self.ids.insert_unique(hash_of(id.0), slot, |&slot| hash_of(slab[slot].id.0));
         slot
     }
 

@@ -57,10 +57,7 @@ impl EventClock {
             Some(at) => at,
             None => {
                 self.queues.retain(|queue| !queue.entries.is_empty());
-                self.queues.push(TtlQueue {
-                    ttl_ms,
-                    entries: VecDeque::new(),
-                });
+                self.queues.push(TtlQueue { ttl_ms, entries: VecDeque::new() });
                 self.queues.len() - 1
             }
         };
@@ -69,9 +66,7 @@ impl EventClock {
             entries.retain(|&(time, slot)| is_current(holds, event, time, slot));
         }
         // A hold that comes back from checkout, or from a snapshot, may be older than the last.
-        let after = entries
-            .back()
-            .is_none_or(|&(last, _)| last <= expires_at_ms);
+        let after = entries.back().is_none_or(|&(last, _)| last <= expires_at_ms);
         if after {
             entries.push_back((expires_at_ms, slot));
         } else {
@@ -83,12 +78,8 @@ impl EventClock {
     /// The slots whose entries are due, stale ones too; see `Shard::warm_up`.
     pub(crate) fn due_slots(&self, now: LogTimeMs) -> impl Iterator<Item = u32> {
         let queues = self.queues.iter();
-        let due = queues.flat_map(move |queue| {
-            queue
-                .entries
-                .iter()
-                .take_while(move |&&(time, _)| time <= now)
-        });
+        let due = queues
+            .flat_map(move |queue| queue.entries.iter().take_while(move |&&(time, _)| time <= now));
         due.map(|&(_, slot)| slot)
     }
 

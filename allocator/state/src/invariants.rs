@@ -32,10 +32,7 @@ struct Found(Vec<Violation>);
 impl Found {
     fn expect(&mut self, id: &'static str, holds: bool, detail: impl FnOnce() -> String) {
         if !holds {
-            self.0.push(Violation {
-                id,
-                detail: detail(),
-            });
+            self.0.push(Violation { id, detail: detail() });
         }
     }
 }
@@ -118,39 +115,28 @@ impl Shard {
             count(&mut event.buyers, hold.buyer, hold.places.len());
         }
         event.live += usize::from(hold.state == HoldState::Live);
-        found.expect(
-            "INV-3",
-            hold.state != HoldState::Live || hold.expires_at_ms > now,
-            || format!("{id:?} is live after its expiry"),
-        );
-        let order = (hold.order != NONE)
-            .then(|| self.orders.slab.get(hold.order))
-            .flatten();
+        found.expect("INV-3", hold.state != HoldState::Live || hold.expires_at_ms > now, || {
+            format!("{id:?} is live after its expiry")
+        });
+        let order = (hold.order != NONE).then(|| self.orders.slab.get(hold.order)).flatten();
         let fits = match hold.state {
             HoldState::InCheckout => order.is_some_and(|order| order.status.is_undecided()),
             HoldState::Sold => order.is_some_and(|order| order.status.has_seats()),
             HoldState::Live | HoldState::Released | HoldState::Expired => order.is_none(),
         };
         let fits = fits && order.is_none_or(|order| order.hold == id);
-        found.expect("INV-3", fits, || {
-            format!("{id:?} is {:?} without its order", hold.state)
-        });
+        found.expect("INV-3", fits, || format!("{id:?} is {:?} without its order", hold.state));
         let over = match hold.state {
             HoldState::Live | HoldState::InCheckout => false,
             HoldState::Sold => order.is_some_and(|o| o.status == OrderStatus::Confirmed),
             HoldState::Released | HoldState::Expired => true,
         };
         found.expect("INV-5", over == (hold.ended_at_ms != 0) || now == 0, || {
-            format!(
-                "{id:?} is {:?} and ended at {}",
-                hold.state, hold.ended_at_ms
-            )
+            format!("{id:?} is {:?} and ended at {}", hold.state, hold.ended_at_ms)
         });
-        found.expect(
-            "INV-9",
-            hold.held_at_ms <= now && hold.ended_at_ms <= now,
-            || format!("{id:?} was held or ended in the future"),
-        );
+        found.expect("INV-9", hold.held_at_ms <= now && hold.ended_at_ms <= now, || {
+            format!("{id:?} was held or ended in the future")
+        });
     }
 
     fn check_order(&self, slot: u32, order: &Order, event: &mut Recount, found: &mut Found) {
@@ -163,51 +149,30 @@ impl Shard {
             count(&mut event.emails, order.email, seats);
             count(&mut event.cards, order.card, seats);
         }
-        let hold = self
-            .holds
-            .slot(order.hold)
-            .map(|hold| &self.holds.slab[hold]);
+        let hold = self.holds.slot(order.hold).map(|hold| &self.holds.slab[hold]);
         let its_own = hold.is_some_and(|hold| hold.order == slot && hold.places == order.places);
         let held = match order.status {
             OrderStatus::Processing | OrderStatus::ActionRequired => {
                 event.fences += 1;
                 let key = (order.fence_until_ms, id, slot);
-                let fenced = self.events[order.event as usize]
-                    .clock
-                    .fences
-                    .contains(&key);
+                let fenced = self.events[order.event as usize].clock.fences.contains(&key);
                 fenced && order.fence_until_ms > self.log_time_ms && its_own
             }
             OrderStatus::Sold => its_own,
             OrderStatus::Confirmed | OrderStatus::Failed => true,
         };
-        found.expect("INV-3", held, || {
-            format!("{id:?} is {:?} without its hold", order.status)
+        found.expect("INV-3", held, || format!("{id:?} is {:?} without its hold", order.status));
+        let tickets = if order.status == OrderStatus::Confirmed { seats } else { 0 };
+        found.expect("INV-4", order.signatures.len() == tickets && seats > 0, || {
+            format!("{id:?} has {seats} seats and {} tickets", order.signatures.len())
         });
-        let tickets = if order.status == OrderStatus::Confirmed {
-            seats
-        } else {
-            0
-        };
-        found.expect(
-            "INV-4",
-            order.signatures.len() == tickets && seats > 0,
-            || {
-                format!(
-                    "{id:?} has {seats} seats and {} tickets",
-                    order.signatures.len()
-                )
-            },
-        );
         let job = order.job.and_then(|job| self.jobs.get(job));
         let worked_on = match order.status {
             OrderStatus::Failed => true,
             OrderStatus::Confirmed => order.job.is_none(),
             _ => job.is_some_and(|job| job.order == slot),
         };
-        found.expect("INV-4", worked_on, || {
-            format!("{id:?} waits for a job that is not there")
-        });
+        found.expect("INV-4", worked_on, || format!("{id:?} waits for a job that is not there"));
         found.expect("INV-9", order.created_at_ms <= self.log_time_ms, || {
             format!("{id:?} was made in the future")
         });
@@ -234,61 +199,28 @@ impl Shard {
             "a key has more than one outcome".to_owned()
         });
         found.expect("INV-5", keys.len() == self.dedup.len(), || {
-            format!(
-                "{} keys have outcomes, {} are remembered",
-                keys.len(),
-                self.dedup.len()
-            )
+            format!("{} keys have outcomes, {} are remembered", keys.len(), self.dedup.len())
         });
     }
 
     fn check_bounds(&self, found: &mut Found) {
         let limits = &self.limits;
-        let alive = self
-            .holds
-            .slab
-            .iter()
-            .filter(|(_, hold)| hold.state.has_seats())
-            .count();
-        found.expect("INV-11", alive == self.holds.alive, || {
-            "holds are miscounted".to_owned()
-        });
-        let ended = self
-            .holds
-            .slab
-            .iter()
-            .filter(|(_, hold)| hold.ended_at_ms != 0)
-            .count();
+        let alive = self.holds.slab.iter().filter(|(_, hold)| hold.state.has_seats()).count();
+        found.expect("INV-11", alive == self.holds.alive, || "holds are miscounted".to_owned());
+        let ended = self.holds.slab.iter().filter(|(_, hold)| hold.ended_at_ms != 0).count();
         found.expect("INV-11", ended == self.holds.ended.len(), || {
-            format!(
-                "{ended} holds ended, {} will be forgotten",
-                self.holds.ended.len()
-            )
+            format!("{ended} holds ended, {} will be forgotten", self.holds.ended.len())
         });
         let bounds = [
-            (
-                "dedup_entries_max",
-                self.dedup.len(),
-                limits.dedup_entries_max,
-            ),
-            (
-                "events_max",
-                self.events.len().max(self.control.documents.len()),
-                limits.events_max,
-            ),
+            ("dedup_entries_max", self.dedup.len(), limits.dedup_entries_max),
+            ("events_max", self.events.len().max(self.control.documents.len()), limits.events_max),
             ("holds_max", alive, limits.holds_max),
             ("orders_max", self.orders.slab.len(), limits.orders_max),
             ("jobs", self.jobs.len(), limits.orders_max),
-            (
-                "settled_reports_max",
-                self.jobs.settled.len(),
-                SETTLED_REPORTS_MAX as u32,
-            ),
+            ("settled_reports_max", self.jobs.settled.len(), SETTLED_REPORTS_MAX as u32),
         ];
         for (name, is, max) in bounds {
-            found.expect("INV-11", is <= max as usize, || {
-                format!("{name}: {is} > {max}")
-            });
+            found.expect("INV-11", is <= max as usize, || format!("{name}: {is} > {max}"));
         }
     }
 }
@@ -299,10 +231,7 @@ fn check_seats(event: &EventState, recount: &Recount, found: &mut Found) {
         let word = view.word(seat as u32).unwrap_or(SeatWord::AVAILABLE);
         found.expect("INV-1", word == expected, || {
             let (is, should) = (word.state(), expected.state());
-            format!(
-                "event {} seat {seat} is {is:?}, its owners say {should:?}",
-                event.event
-            )
+            format!("event {} seat {seat} is {is:?}, its owners say {should:?}", event.event)
         });
         let free = event.is_free(seat as u32) == Some(true);
         found.expect("INV-1", free == (expected == SeatWord::AVAILABLE), || {
@@ -314,10 +243,7 @@ fn check_seats(event: &EventState, recount: &Recount, found: &mut Found) {
 fn check_sections(event: &EventState, recount: &Recount, found: &mut Found) {
     let map = &event.seat_map;
     for (no, (section, stock)) in map.sections().iter().zip(&event.stock).enumerate() {
-        let mut expected = SectionStock {
-            run_max: stock.run_max,
-            ..SectionStock::default()
-        };
+        let mut expected = SectionStock { run_max: stock.run_max, ..SectionStock::default() };
         for seat in section.seats.clone() {
             match recount.words[seat as usize].state() {
                 SeatState::Available => {
@@ -339,18 +265,11 @@ fn check_sections(event: &EventState, recount: &Recount, found: &mut Found) {
             });
         }
         found.expect("INV-2", *stock == expected, || {
-            format!(
-                "event {} section {no} counts {stock:?}, is {expected:?}",
-                event.event
-            )
+            format!("event {} section {no} counts {stock:?}, is {expected:?}", event.event)
         });
         let sum = stock.available[0] + stock.available[1] + stock.held + stock.sold + stock.killed;
         found.expect("INV-2", sum == section.capacity(), || {
-            format!(
-                "event {} section {no} has {sum} of {}",
-                event.event,
-                section.capacity()
-            )
+            format!("event {} section {no} has {sum} of {}", event.event, section.capacity())
         });
     }
 }
@@ -363,30 +282,16 @@ fn check_buyers(event: &EventState, recount: &Recount, found: &mut Found) {
     ];
     for (name, counted, expected) in lists {
         let same = counted.len() == expected.len()
-            && expected
-                .iter()
-                .all(|(buyer, seats)| counted.get(buyer) == Some(seats));
-        found.expect("INV-10", same, || {
-            format!("event {} miscounts seats by {name}", event.event)
-        });
+            && expected.iter().all(|(buyer, seats)| counted.get(buyer) == Some(seats));
+        found.expect("INV-10", same, || format!("event {} miscounts seats by {name}", event.event));
         let most = expected.values().max().copied().unwrap_or(0);
         let ceiling = event.buyer_ceiling;
         found.expect("INV-10", ceiling == 0 || most <= u32::from(ceiling), || {
-            format!(
-                "event {} lets one {name} have {most} seats of {ceiling}",
-                event.event
-            )
+            format!("event {} lets one {name} have {most} seats of {ceiling}", event.event)
         });
     }
     let (live, fences) = (event.clock.live, event.clock.fences.len());
-    found.expect(
-        "INV-11",
-        (live, fences) == (recount.live, recount.fences),
-        || {
-            format!(
-                "event {} waits for {live} holds and {fences} fences",
-                event.event
-            )
-        },
-    );
+    found.expect("INV-11", (live, fences) == (recount.live, recount.fences), || {
+        format!("event {} waits for {live} holds and {fences} fences", event.event)
+    });
 }

@@ -101,11 +101,7 @@ impl Outbox {
 
     /// The first jobs that may be leased at `now`.
     pub(crate) fn due_jobs(&self, now: LogTimeMs, max: usize) -> Vec<JobId> {
-        self.due
-            .range(..=(now, JobId(u64::MAX)))
-            .take(max)
-            .map(|&(_, id)| id)
-            .collect()
+        self.due.range(..=(now, JobId(u64::MAX))).take(max).map(|&(_, id)| id).collect()
     }
 
     pub(crate) fn due_count(&self, now: LogTimeMs) -> usize {
@@ -117,11 +113,7 @@ impl Outbox {
         self.leased
             .range((lease, JobId(0))..=(lease, JobId(u64::MAX)))
             .map(|&(_, id)| id)
-            .filter(|id| {
-                self.jobs
-                    .get(id)
-                    .is_some_and(|job| job.lease_until_ms > now)
-            })
+            .filter(|id| self.jobs.get(id).is_some_and(|job| job.lease_until_ms > now))
             .collect()
     }
 

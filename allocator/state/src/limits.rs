@@ -105,41 +105,14 @@ impl Limits {
 
 const _: () = {
     assert!(HOLD_SEATS_MAX < 1 << 16, "ticket numbers have 16 bits");
-    assert!(
-        HOLD_SEATS_MAX as u64 <= u64::MAX / PRICE_MINOR_MAX,
-        "a total fits"
-    );
-    assert!(
-        EVENT_SEATS_MAX < 1 << 21,
-        "an area's counts have 21 bits each"
-    );
-    assert!(
-        EVENT_SECTIONS_MAX < u16::MAX as usize,
-        "section numbers have 16 bits"
-    );
-    assert!(
-        EVENT_CATEGORIES_MAX < u16::MAX as usize,
-        "category numbers have 16 bits"
-    );
-    assert!(
-        PRICE_LISTS_MAX < u16::MAX as usize,
-        "price list numbers have 16 bits"
-    );
-    assert!(
-        DOCUMENT_BYTES_MAX < COMMAND_BYTES_MAX,
-        "a document fits a command"
-    );
-    assert!(
-        BATCH_BYTES_MAX < COMMAND_BYTES_MAX,
-        "a seat map may need more than a batch"
-    );
+    assert!(HOLD_SEATS_MAX as u64 <= u64::MAX / PRICE_MINOR_MAX, "a total fits");
+    assert!(EVENT_SEATS_MAX < 1 << 21, "an area's counts have 21 bits each");
+    assert!(EVENT_SECTIONS_MAX < u16::MAX as usize, "section numbers have 16 bits");
+    assert!(EVENT_CATEGORIES_MAX < u16::MAX as usize, "category numbers have 16 bits");
+    assert!(PRICE_LISTS_MAX < u16::MAX as usize, "price list numbers have 16 bits");
+    assert!(DOCUMENT_BYTES_MAX < COMMAND_BYTES_MAX, "a document fits a command");
+    assert!(BATCH_BYTES_MAX < COMMAND_BYTES_MAX, "a seat map may need more than a batch");
     assert!(HOLD_TTL_MS_MIN < HOLD_TTL_MS_MAX, "holds have a life");
-    assert!(
-        PAYMENT_FENCE_MAX_MS < DEDUP_ORDER_MS,
-        "an order's key outlives its payment"
-    );
-    assert!(
-        HOLD_ITEMS_MAX <= HOLD_SEATS_MAX,
-        "each wish is at least one place"
-    );
+    assert!(PAYMENT_FENCE_MAX_MS < DEDUP_ORDER_MS, "an order's key outlives its payment");
+    assert!(HOLD_ITEMS_MAX <= HOLD_SEATS_MAX, "each wish is at least one place");
 };

@@ -167,25 +167,18 @@ pub(crate) struct Orders {
 
 impl Orders {
     pub(crate) fn new() -> Self {
-        Self {
-            slab: Slab::new(),
-            ids: HashTable::new(),
-            keys: VecDeque::new(),
-        }
+        Self { slab: Slab::new(), ids: HashTable::new(), keys: VecDeque::new() }
     }
 
     pub(crate) fn slot(&self, id: OrderId) -> Option<u32> {
-        self.ids
-            .find(hash_of(id.0), |&slot| self.slab[slot].id == id)
-            .copied()
+        self.ids.find(hash_of(id.0), |&slot| self.slab[slot].id == id).copied()
     }
 
     pub(crate) fn insert(&mut self, order: Order) -> u32 {
         let id = order.id;
         let slot = self.slab.insert(order);
         let slab = &self.slab;
-        self.ids
-            .insert_unique(hash_of(id.0), slot, |&slot| hash_of(slab[slot].id.0));
+        self.ids.insert_unique(hash_of(id.0), slot, |&slot| hash_of(slab[slot].id.0));
         slot
     }
 }

@@ -44,11 +44,7 @@ impl Shard {
         let order = &mut self.orders.slab[order_slot];
         order.status = status;
         let event = self.events[order.event as usize].event;
-        changes.push(Change::Order {
-            order: order.id,
-            event,
-            status,
-        });
+        changes.push(Change::Order { order: order.id, event, status });
     }
 
     /// The slot of an order's hold, which is there until the order's payment is over.
@@ -63,10 +59,7 @@ impl Shard {
     fn drop_fence(&mut self, order_slot: u32) {
         let order = &mut self.orders.slab[order_slot];
         let fence = (order.fence_until_ms, order.id, order_slot);
-        let was_there = self.events[order.event as usize]
-            .clock
-            .fences
-            .remove(&fence);
+        let was_there = self.events[order.event as usize].clock.fences.remove(&fence);
         assert!(was_there, "an undecided order has no fence");
         order.fence_until_ms = 0;
     }
@@ -93,14 +86,7 @@ impl Shard {
             event.clock.fences.insert((fence, id, order_slot));
             let hold = &self.holds.slab[hold_slot];
             let until = fence.max(hold.expires_at_ms);
-            announce(
-                event,
-                &hold.places,
-                SeatState::Held,
-                key_tag(hold.key),
-                until,
-                changes,
-            );
+            announce(event, &hold.places, SeatState::Held, key_tag(hold.key), until, changes);
             self.set_status(order_slot, status, changes);
             self.add_job(order_slot, JobKind::Authorise, 0, 0);
             self.reschedule(event_slot);
@@ -117,14 +103,7 @@ impl Shard {
         let event = &mut self.events[hold.event as usize];
         let (held, sold) = ((SeatState::Held, hold_slot), (SeatState::Sold, order_slot));
         event.transition(&hold.places, held, sold);
-        announce(
-            event,
-            &hold.places,
-            SeatState::Sold,
-            key_tag(hold.key),
-            0,
-            changes,
-        );
+        announce(event, &hold.places, SeatState::Sold, key_tag(hold.key), 0, changes);
         self.set_status(order_slot, OrderStatus::Sold, changes);
     }
 
@@ -163,14 +142,7 @@ impl Shard {
         let event = &mut self.events[event_slot as usize];
         event.clock.live += 1;
         let hold = &self.holds.slab[hold_slot];
-        announce(
-            event,
-            &hold.places,
-            SeatState::Held,
-            key_tag(hold.key),
-            until,
-            changes,
-        );
+        announce(event, &hold.places, SeatState::Held, key_tag(hold.key), until, changes);
         self.schedule_hold(hold_slot, ttl_ms);
     }
 
@@ -192,10 +164,7 @@ impl Shard {
 
     /// A timed out order's authorise job becomes a void job that knows how far it got.
     pub(crate) fn void_after_timeout(&mut self, order_slot: u32) {
-        let job = self.orders.slab[order_slot]
-            .job
-            .take()
-            .and_then(|id| self.jobs.remove(id));
+        let job = self.orders.slab[order_slot].job.take().and_then(|id| self.jobs.remove(id));
         let (attempts, first) = job.map_or((0, 0), |job| (job.attempts, job.first_leased_at_ms));
         self.add_job(order_slot, JobKind::Void, attempts, first);
     }

@@ -63,8 +63,7 @@ impl Row {
 impl Section {
     /// All places of it.
     pub fn capacity(&self) -> u32 {
-        self.area_capacity
-            .unwrap_or(self.seats.end - self.seats.start)
+        self.area_capacity.unwrap_or(self.seats.end - self.seats.start)
     }
 }
 
@@ -107,8 +106,7 @@ impl SeatMap {
             }
         }
         map.preference = (0..specs.len() as SectionNo).collect();
-        map.preference
-            .sort_by_key(|&no| (map.sections[usize::from(no)].category, no));
+        map.preference.sort_by_key(|&no| (map.sections[usize::from(no)].category, no));
         Ok(map)
     }
 
@@ -160,22 +158,17 @@ impl SeatMap {
         }
         let first_word = self.accessible.len();
         let first_seat = self.row_of_seat.len() as SeatNo;
-        self.accessible
-            .resize(first_word + usize::from(row.seats).div_ceil(64), 0);
+        self.accessible.resize(first_word + usize::from(row.seats).div_ceil(64), 0);
         let mut last = 0;
         for &number in &row.accessible {
             if number <= last || number > row.seats {
-                return Err((
-                    "sections/rows/accessible",
-                    "must be ascending numbers of the row",
-                ));
+                return Err(("sections/rows/accessible", "must be ascending numbers of the row"));
             }
             last = number;
             let bit = usize::from(number - 1);
             self.accessible[first_word + bit / 64] |= 1 << (bit % 64);
         }
-        self.row_of_seat
-            .resize(self.row_of_seat.len() + usize::from(row.seats), row_no);
+        self.row_of_seat.resize(self.row_of_seat.len() + usize::from(row.seats), row_no);
         self.rows.push(Row {
             label: row.label.clone(),
             section: self.sections.len() as SectionNo,
@@ -188,10 +181,7 @@ impl SeatMap {
 
     /// The specification it was built from.
     pub fn specs(&self) -> Vec<SectionSpec> {
-        self.sections
-            .iter()
-            .map(|section| self.spec(section))
-            .collect()
+        self.sections.iter().map(|section| self.spec(section)).collect()
     }
 
     fn spec(&self, section: &Section) -> SectionSpec {
@@ -211,11 +201,7 @@ impl SeatMap {
                     .collect(),
             },
         };
-        SectionSpec {
-            key: section.key.clone(),
-            category: section.category,
-            kind,
-        }
+        SectionSpec { key: section.key.clone(), category: section.category, kind }
     }
 
     /// The numbered seats of all sections.
@@ -240,16 +226,12 @@ impl SeatMap {
 
     /// A section's number by its key.
     pub fn section_no(&self, key: &str) -> Option<SectionNo> {
-        self.sections
-            .iter()
-            .position(|section| &*section.key == key)
-            .map(|at| at as SectionNo)
+        self.sections.iter().position(|section| &*section.key == key).map(|at| at as SectionNo)
     }
 
     /// The row a seat stands in.
     pub fn row_of(&self, seat: SeatNo) -> Option<&Row> {
-        self.rows
-            .get(*self.row_of_seat.get(seat as usize)? as usize)
+        self.rows.get(*self.row_of_seat.get(seat as usize)? as usize)
     }
 
     /// The section a seat stands in.
@@ -267,20 +249,14 @@ impl SeatMap {
 
     /// A seat's number in its row, from 1.
     pub fn number(&self, seat: SeatNo) -> Option<u16> {
-        self.row_of(seat)
-            .map(|row| (seat - row.first_seat) as u16 + 1)
+        self.row_of(seat).map(|row| (seat - row.first_seat) as u16 + 1)
     }
 
     /// A seat's public name, `<section>-<row>-<number>`.
     pub fn label(&self, seat: SeatNo) -> Option<String> {
         let row = self.row_of(seat)?;
         let section = self.section(row.section)?;
-        Some(format!(
-            "{}-{}-{}",
-            section.key,
-            row.label,
-            seat - row.first_seat + 1
-        ))
+        Some(format!("{}-{}-{}", section.key, row.label, seat - row.first_seat + 1))
     }
 
     /// The seat of a public name; only the exact spelling that [`SeatMap::label`] gives.

@@ -78,11 +78,7 @@ impl Shard {
     }
 
     pub(crate) fn key_tables(&self) -> KeyTables<'_> {
-        KeyTables {
-            holds: &self.holds,
-            orders: &self.orders,
-            staff: &self.control.answers,
-        }
+        KeyTables { holds: &self.holds, orders: &self.orders, staff: &self.control.answers }
     }
 
     pub(crate) fn find_key(&self, key: KeyHash) -> Option<KeyOwner> {
@@ -91,20 +87,14 @@ impl Shard {
 
     pub(crate) fn remember_key(&mut self, key: KeyHash, owner: KeyOwner) {
         let staff = &self.control.answers;
-        let tables = KeyTables {
-            holds: &self.holds,
-            orders: &self.orders,
-            staff,
-        };
+        let tables = KeyTables { holds: &self.holds, orders: &self.orders, staff };
         self.dedup.insert(key, owner, tables);
     }
 
     /// Refuses when there is no room for one more key.
     pub(crate) fn check_key_room(&self) -> Result<(), Rejection> {
         if self.dedup.len() >= self.limits.dedup_entries_max as usize {
-            return Err(Rejection::Overloaded {
-                bound: "dedup_entries_max",
-            });
+            return Err(Rejection::Overloaded { bound: "dedup_entries_max" });
         }
         Ok(())
     }
@@ -143,12 +133,7 @@ impl Shard {
         let hold = &self.holds.slab[hold_slot];
         let (event_slot, expires_at_ms) = (hold.event, hold.expires_at_ms);
         let clock = &mut self.events[event_slot as usize].clock;
-        clock.push(
-            &self.holds.slab,
-            (event_slot, hold_slot),
-            ttl_ms,
-            expires_at_ms,
-        );
+        clock.push(&self.holds.slab, (event_slot, hold_slot), ttl_ms, expires_at_ms);
         if clock.next_at_ms.is_none_or(|next| expires_at_ms < next) {
             self.reschedule(event_slot);
         }
@@ -173,8 +158,7 @@ impl Shard {
     /// The hold's life is over; from now its key lives as long as the design says.
     pub(crate) fn finish_hold(&mut self, hold_slot: u32) {
         let now = self.log_time_ms;
-        self.holds
-            .end(hold_slot, now, now.saturating_add(DEDUP_AFTER_HOLD_MS));
+        self.holds.end(hold_slot, now, now.saturating_add(DEDUP_AFTER_HOLD_MS));
     }
 }
 
@@ -202,13 +186,7 @@ pub(crate) fn announce(
         }
     }
     if !seats.is_empty() {
-        changes.push(Change::Seats {
-            event: event.event,
-            state,
-            seats,
-            key_tag,
-            until_ms,
-        });
+        changes.push(Change::Seats { event: event.event, state, seats, key_tag, until_ms });
     }
     areas.sort_unstable();
     for section in areas {

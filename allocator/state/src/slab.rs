@@ -27,12 +27,7 @@ pub(crate) struct Slab<T> {
 
 impl<T> Slab<T> {
     pub(crate) fn new() -> Self {
-        Self {
-            chunks: Vec::new(),
-            vacant: Vec::new(),
-            len: 0,
-            end: 0,
-        }
+        Self { chunks: Vec::new(), vacant: Vec::new(), len: 0, end: 0 }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -65,10 +60,7 @@ impl<T> Slab<T> {
     }
 
     pub(crate) fn get(&self, slot: u32) -> Option<&T> {
-        self.chunks
-            .get((slot >> CHUNK_BITS) as usize)?
-            .get(slot as usize % CHUNK)?
-            .as_ref()
+        self.chunks.get((slot >> CHUNK_BITS) as usize)?.get(slot as usize % CHUNK)?.as_ref()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {

@@ -137,23 +137,17 @@ impl Shard {
 
     /// An event on sale here.
     pub fn event(&self, event: EventNo) -> Option<&EventState> {
-        self.event_slots
-            .get(&event)
-            .map(|&slot| &self.events[slot as usize])
+        self.event_slots.get(&event).map(|&slot| &self.events[slot as usize])
     }
 
     /// All events on sale here, by public id.
     pub fn events(&self) -> impl Iterator<Item = &EventState> {
-        self.event_ids
-            .values()
-            .map(|&slot| &self.events[slot as usize])
+        self.event_ids.values().map(|&slot| &self.events[slot as usize])
     }
 
     /// The number of an event on sale here.
     pub fn event_no(&self, event_id: &str) -> Option<EventNo> {
-        self.event_ids
-            .get(event_id)
-            .map(|&slot| self.events[slot as usize].event)
+        self.event_ids.get(event_id).map(|&slot| self.events[slot as usize].event)
     }
 
     /// A hold, also an ended one as long as its key is remembered.
@@ -177,10 +171,10 @@ impl Shard {
     pub fn order(&self, order: OrderId) -> Option<OrderView> {
         let order = &self.orders.slab[self.orders.slot(order)?];
         let event = &self.events[order.event as usize];
-        let failure = order.failure.as_ref().map(|(code, reason)| OrderFailure {
-            code: *code,
-            reason: reason.clone(),
-        });
+        let failure = order
+            .failure
+            .as_ref()
+            .map(|(code, reason)| OrderFailure { code: *code, reason: reason.clone() });
         Some(OrderView {
             order: order.id,
             event: event.event,
@@ -217,9 +211,7 @@ impl Shard {
 
     /// Personal data of an order; `None` where there is none.
     pub fn contact(&self, order: OrderId) -> Option<&Contact> {
-        self.orders.slab[self.orders.slot(order)?]
-            .contact
-            .as_deref()
+        self.orders.slab[self.orders.slot(order)?].contact.as_deref()
     }
 
     /// All documents, by event id (control group).

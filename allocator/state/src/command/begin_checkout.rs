@@ -54,11 +54,7 @@ impl BeginCheckout {
             card: r.opt(Reader::u64)?,
             payment_method: r.str(COMMAND_BYTES_MAX, "payment_method")?,
             contact_commitment: r.array()?,
-            contact: Contact {
-                salt: [0; 16],
-                name: "".into(),
-                email: "".into(),
-            },
+            contact: Contact { salt: [0; 16], name: "".into(), email: "".into() },
         })
     }
 }
@@ -81,9 +77,7 @@ impl Shard {
         if let Some(owner) = self.find_key(command.idempotency.key) {
             return self.replay_order(owner, &command.idempotency, origin);
         }
-        let begun = Done::CheckoutBegun {
-            order: command.order,
-        };
+        let begun = Done::CheckoutBegun { order: command.order };
         self.try_checkout(command, changes).map(|()| begun).into()
     }
 
@@ -113,26 +107,15 @@ impl Shard {
     ) -> Result<u32, Rejection> {
         self.check_key_room()?;
         if self.orders.slab.len() >= self.limits.orders_max as usize {
-            return Err(Rejection::Overloaded {
-                bound: "orders_max",
-            });
+            return Err(Rejection::Overloaded { bound: "orders_max" });
         }
-        let slot = self
-            .holds
-            .slot(sale.hold)
-            .ok_or(Rejection::NotFound { what: "hold" })?;
+        let slot = self.holds.slot(sale.hold).ok_or(Rejection::NotFound { what: "hold" })?;
         if sale.order.0 & 0xffff != 0 {
             let reason = "must leave the low 16 bits to its tickets";
-            return Err(Rejection::Invalid {
-                field: "order",
-                reason,
-            });
+            return Err(Rejection::Invalid { field: "order", reason });
         }
         if self.orders.slot(sale.order).is_some() {
-            return Err(Rejection::Invalid {
-                field: "order",
-                reason: "is another order's id",
-            });
+            return Err(Rejection::Invalid { field: "order", reason: "is another order's id" });
         }
         let hold = &self.holds.slab[slot];
         let event = &self.events[hold.event as usize];
@@ -159,18 +142,12 @@ impl Shard {
             let method = command.payment_method.len();
             if method > PAYMENT_METHOD_BYTES_MAX || (method == 0 && total_minor > 0) {
                 let reason = "must have 1 to 255 bytes";
-                return Err(Rejection::Invalid {
-                    field: "payment_method",
-                    reason,
-                });
+                return Err(Rejection::Invalid { field: "payment_method", reason });
             }
             let contact = &command.contact;
             if contact.name.len().max(contact.email.len()) > CONTACT_BYTES_MAX {
                 let reason = "has a name or e-mail address of more than 320 bytes";
-                return Err(Rejection::Invalid {
-                    field: "contact",
-                    reason,
-                });
+                return Err(Rejection::Invalid { field: "contact", reason });
             }
             Ok(())
         })?;
@@ -186,9 +163,8 @@ impl Shard {
         let mut order = self.new_order(&sale, hold_slot);
         if order.total_minor > 0 {
             order.status = OrderStatus::Processing;
-            order.fence_until_ms = self
-                .log_time_ms
-                .saturating_add(self.limits.payment_fence_max_ms);
+            order.fence_until_ms =
+                self.log_time_ms.saturating_add(self.limits.payment_fence_max_ms);
         }
         order.email = command.email;
         order.card = card;

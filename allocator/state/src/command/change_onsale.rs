@@ -46,9 +46,7 @@ impl Shard {
         if command.revision <= self.events[slot as usize].revision {
             return Outcome::replayed(Done::Ok);
         }
-        self.try_change(slot, command, changes)
-            .map(|()| Done::Ok)
-            .into()
+        self.try_change(slot, command, changes).map(|()| Done::Ok).into()
     }
 
     fn try_change(
@@ -59,24 +57,16 @@ impl Shard {
     ) -> Result<(), Rejection> {
         let event = &mut self.events[slot as usize];
         if event.prices.len() >= PRICE_LISTS_MAX {
-            return Err(Rejection::Overloaded {
-                bound: "price_lists_max",
-            });
+            return Err(Rejection::Overloaded { bound: "price_lists_max" });
         }
         if command.prices_minor.len() != event.prices_in_force().len() {
             let reason = "must be as many as there are categories";
-            return Err(Rejection::Invalid {
-                field: "prices_minor",
-                reason,
-            });
+            return Err(Rejection::Invalid { field: "prices_minor", reason });
         }
         check_prices(&command.prices_minor)?;
         command.rules.check()?;
         event.change(command);
-        changes.push(Change::Event {
-            event: command.event,
-            revision: command.revision,
-        });
+        changes.push(Change::Event { event: command.event, revision: command.revision });
         Ok(())
     }
 }

@@ -50,9 +50,7 @@ impl CommandKind {
             13 => Self::PutApiKey(PutApiKey::decode(r)?),
             14 => Self::PutSigningKey(PutSigningKey::decode(r)?),
             _ => {
-                return Err(DecodeError::Invalid {
-                    what: "a command's kind",
-                });
+                return Err(DecodeError::Invalid { what: "a command's kind" });
             }
         })
     }
@@ -114,10 +112,7 @@ impl Batch {
         let mut commands = Vec::with_capacity(count);
         for _ in 0..count {
             let not_after_ms = r.delta(log_time_ms)?;
-            commands.push(Command {
-                not_after_ms,
-                kind: CommandKind::decode(r)?,
-            });
+            commands.push(Command { not_after_ms, kind: CommandKind::decode(r)? });
         }
         for command in &mut commands {
             if let CommandKind::BeginCheckout(command) = &mut command.kind {
@@ -125,9 +120,6 @@ impl Batch {
             }
         }
         r.finish()?;
-        Ok(Self {
-            log_time_ms,
-            commands,
-        })
+        Ok(Self { log_time_ms, commands })
     }
 }

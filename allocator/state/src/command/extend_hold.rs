@@ -19,10 +19,7 @@ impl ExtendHold {
     }
 
     pub(super) fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Ok(Self {
-            hold: HoldId(r.u128()?),
-            extensions_seen: r.u16("extensions_seen")?,
-        })
+        Ok(Self { hold: HoldId(r.u128()?), extensions_seen: r.u16("extensions_seen")? })
     }
 }
 
@@ -59,22 +56,13 @@ impl Shard {
         }
         hold.extensions += 1;
         // Where the ttl was shortened since, an extension must not take time away.
-        let expires_at_ms = self
-            .log_time_ms
-            .saturating_add(event.rules.hold_ttl_ms.into());
+        let expires_at_ms = self.log_time_ms.saturating_add(event.rules.hold_ttl_ms.into());
         let (ttl_ms, longer) = (event.rules.hold_ttl_ms, expires_at_ms > hold.expires_at_ms);
         hold.expires_at_ms = hold.expires_at_ms.max(expires_at_ms);
         let done = extended(hold.expires_at_ms, hold.extensions);
         if longer {
             let tag = key_tag(hold.key);
-            announce(
-                event,
-                &hold.places,
-                SeatState::Held,
-                tag,
-                expires_at_ms,
-                changes,
-            );
+            announce(event, &hold.places, SeatState::Held, tag, expires_at_ms, changes);
             self.schedule_hold(slot, ttl_ms);
         }
         Outcome::done(done)

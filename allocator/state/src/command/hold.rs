@@ -30,12 +30,7 @@ impl Idempotency {
     }
 
     pub(crate) fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Ok(Self {
-            key: r.u128()?,
-            request: r.u64()?,
-            buyer: r.u64()?,
-            buyer_is_new: r.bool()?,
-        })
+        Ok(Self { key: r.u128()?, request: r.u64()?, buyer: r.u64()?, buyer_is_new: r.bool()? })
     }
 }
 
@@ -54,12 +49,7 @@ impl Hold {
                         put_varint(out, seat.into());
                     }
                 }
-                HoldItem::BestAvailable {
-                    quantity,
-                    category,
-                    section,
-                    accessible,
-                } => {
+                HoldItem::BestAvailable { quantity, category, section, accessible } => {
                     out.push(1);
                     put_varint(out, (*quantity).into());
                     put_opt_varint(out, category.map(u64::from));
@@ -75,15 +65,8 @@ impl Hold {
         let hold = HoldId(r.u128()?);
         let idempotency = Idempotency::decode(r)?;
         let items = r.count(usize::MAX, 2, "items")?;
-        let items = (0..items)
-            .map(|_| decode_item(r))
-            .collect::<Result<_, _>>()?;
-        Ok(Self {
-            event,
-            hold,
-            idempotency,
-            items,
-        })
+        let items = (0..items).map(|_| decode_item(r)).collect::<Result<_, _>>()?;
+        Ok(Self { event, hold, idempotency, items })
     }
 }
 
@@ -91,9 +74,7 @@ fn decode_item(r: &mut Reader<'_>) -> Result<HoldItem, DecodeError> {
     match r.u8()? {
         0 => {
             let seats = r.count(usize::MAX, 1, "seats")?;
-            let seats = (0..seats)
-                .map(|_| r.u32("a seat"))
-                .collect::<Result<_, _>>()?;
+            let seats = (0..seats).map(|_| r.u32("a seat")).collect::<Result<_, _>>()?;
             Ok(HoldItem::Seats(seats))
         }
         1 => Ok(HoldItem::BestAvailable {
@@ -102,9 +83,7 @@ fn decode_item(r: &mut Reader<'_>) -> Result<HoldItem, DecodeError> {
             section: r.opt(|r| r.u16("section"))?,
             accessible: r.bool()?,
         }),
-        _ => Err(DecodeError::Invalid {
-            what: "an item's form",
-        }),
+        _ => Err(DecodeError::Invalid { what: "an item's form" }),
     }
 }
 
@@ -167,9 +146,7 @@ impl Shard {
         }
         let wanted = validate(event, &command.items)?;
         if self.log_time_ms < event.onsale_at_ms {
-            return Err(Rejection::NotOnSale {
-                onsale_at_ms: event.onsale_at_ms,
-            });
+            return Err(Rejection::NotOnSale { onsale_at_ms: event.onsale_at_ms });
         }
         let (buyer, limit) = (command.idempotency.buyer, event.rules.seats_per_buyer_max);
         if buyer_limit::exceeds(&event.buyers, buyer, wanted, limit) {
@@ -180,12 +157,8 @@ impl Shard {
             Refused::Short(shortage) => {
                 let held_may_return_at_ms = event.clock.first_return(&self.holds.slab, event_slot);
                 match shortage {
-                    Shortage::SoldOut => Rejection::SoldOut {
-                        held_may_return_at_ms,
-                    },
-                    Shortage::NotEnough => Rejection::NotEnoughTogether {
-                        held_may_return_at_ms,
-                    },
+                    Shortage::SoldOut => Rejection::SoldOut { held_may_return_at_ms },
+                    Shortage::NotEnough => Rejection::NotEnoughTogether { held_may_return_at_ms },
                 }
             }
         })?;
@@ -231,14 +204,7 @@ impl Shard {
         });
         let places = &self.holds.slab[slot].places;
         event.transition(places, (SeatState::Available, 0), (SeatState::Held, slot));
-        announce(
-            event,
-            places,
-            SeatState::Held,
-            key_tag(key),
-            expires_at_ms,
-            changes,
-        );
+        announce(event, places, SeatState::Held, key_tag(key), expires_at_ms, changes);
         self.remember_key(key, KeyOwner::Hold(slot));
         self.schedule_hold(slot, ttl_ms);
         held
@@ -280,9 +246,7 @@ fn validate(event: &EventState, items: &[HoldItem]) -> Result<usize, Rejection> 
                     named.push(seat);
                 }
             }
-            HoldItem::BestAvailable {
-                category, section, ..
-            } => {
+            HoldItem::BestAvailable { category, section, .. } => {
                 scope(event, at, *category, *section)?;
             }
         }
@@ -352,31 +316,25 @@ fn pick(event: &mut EventState, items: &[HoldItem]) -> Result<PlaceRefs, Refused
                 places.extend(seats.iter().map(|&seat| PlaceRef::seat(seat)));
                 continue;
             }
-            HoldItem::BestAvailable {
-                quantity,
-                category,
-                section,
-                accessible,
-            } => match scope(event, at, *category, *section) {
-                Ok((scope, true)) => {
-                    general_admission::pick_places(event, scope, *quantity, &mut places)
+            HoldItem::BestAvailable { quantity, category, section, accessible } => {
+                match scope(event, at, *category, *section) {
+                    Ok((scope, true)) => {
+                        general_admission::pick_places(event, scope, *quantity, &mut places)
+                    }
+                    Ok((scope, false)) => {
+                        let places = &mut places;
+                        best_available::pick_seats(event, scope, *accessible, *quantity, places)
+                    }
+                    Err(_) => Err(Shortage::SoldOut),
                 }
-                Ok((scope, false)) => {
-                    let places = &mut places;
-                    best_available::pick_seats(event, scope, *accessible, *quantity, places)
-                }
-                Err(_) => Err(Shortage::SoldOut),
-            },
+            }
         };
         if let Err(shortage) = short {
             let later = items[at..].iter().flat_map(|item| match item {
                 HoldItem::Seats(seats) => seats.as_slice(),
                 HoldItem::BestAvailable { .. } => &[],
             });
-            for place in places
-                .into_iter()
-                .chain(later.map(|&seat| PlaceRef::seat(seat)))
-            {
+            for place in places.into_iter().chain(later.map(|&seat| PlaceRef::seat(seat))) {
                 event.unpick(place);
             }
             return Err(Refused::Short(shortage));

@@ -18,11 +18,7 @@ impl LeaseJobs {
     }
 
     pub(super) fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Ok(Self {
-            lease: r.u64()?,
-            jobs_max: r.u16("jobs_max")?,
-            lease_ms: r.u32("lease_ms")?,
-        })
+        Ok(Self { lease: r.u64()?, jobs_max: r.u16("jobs_max")?, lease_ms: r.u32("lease_ms")? })
     }
 }
 
@@ -41,10 +37,7 @@ impl Shard {
         let now = self.log_time_ms;
         let again = self.jobs.jobs_of_lease(command.lease, now);
         if !again.is_empty() {
-            let jobs = again
-                .into_iter()
-                .filter_map(|id| self.leased_job(id))
-                .collect();
+            let jobs = again.into_iter().filter_map(|id| self.leased_job(id)).collect();
             return Outcome::replayed(Done::Leased(jobs));
         }
         let due = self.jobs.due_jobs(now, command.jobs_max.into());
@@ -58,11 +51,7 @@ impl Shard {
                 job.attempts += 1;
             });
         }
-        Outcome::done(Done::Leased(
-            due.into_iter()
-                .filter_map(|id| self.leased_job(id))
-                .collect(),
-        ))
+        Outcome::done(Done::Leased(due.into_iter().filter_map(|id| self.leased_job(id)).collect()))
     }
 
     fn leased_job(&self, id: JobId) -> Option<LeasedJob> {

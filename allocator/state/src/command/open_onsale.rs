@@ -59,10 +59,7 @@ pub(crate) fn decode_prices(r: &mut Reader<'_>) -> Result<Vec<u64>, DecodeError>
 pub(super) fn check_prices(prices: &[u64]) -> Result<(), Rejection> {
     if prices.iter().any(|&price| price > PRICE_MINOR_MAX) {
         let reason = "must be at most 10^12";
-        return Err(Rejection::Invalid {
-            field: "prices_minor",
-            reason,
-        });
+        return Err(Rejection::Invalid { field: "prices_minor", reason });
     }
     Ok(())
 }
@@ -100,34 +97,20 @@ impl SectionSpec {
                 let rows = (0..rows).map(|_| decode_row(r)).collect::<Result<_, _>>()?;
                 SectionKind::Seated { rows }
             }
-            1 => SectionKind::GeneralAdmission {
-                capacity: r.u32("capacity")?,
-            },
+            1 => SectionKind::GeneralAdmission { capacity: r.u32("capacity")? },
             _ => {
-                return Err(DecodeError::Invalid {
-                    what: "a section's kind",
-                });
+                return Err(DecodeError::Invalid { what: "a section's kind" });
             }
         };
-        Ok(Self {
-            key,
-            category,
-            kind,
-        })
+        Ok(Self { key, category, kind })
     }
 }
 
 fn decode_row(r: &mut Reader<'_>) -> Result<RowSpec, DecodeError> {
     let (label, seats) = (r.str(COMMAND_BYTES_MAX, "a row's label")?, r.u16("seats")?);
     let accessible = r.count(usize::MAX, 1, "accessible")?;
-    let accessible = (0..accessible)
-        .map(|_| r.u16("a number"))
-        .collect::<Result<_, _>>()?;
-    Ok(RowSpec {
-        label,
-        seats,
-        accessible,
-    })
+    let accessible = (0..accessible).map(|_| r.u16("a number")).collect::<Result<_, _>>()?;
+    Ok(RowSpec { label, seats, accessible })
 }
 
 impl OpenOnsale {
@@ -152,9 +135,7 @@ impl OpenOnsale {
         let (onsale_at_ms, prices_minor) = (r.varint()?, decode_prices(r)?);
         let rules = Rules::decode(r)?;
         let sections = r.count(usize::MAX, 4, "sections")?;
-        let sections = (0..sections)
-            .map(|_| SectionSpec::decode(r))
-            .collect::<Result<_, _>>()?;
+        let sections = (0..sections).map(|_| SectionSpec::decode(r)).collect::<Result<_, _>>()?;
         Ok(Self {
             event,
             event_id,
@@ -195,23 +176,15 @@ impl Shard {
         changes: &mut Vec<Change>,
     ) -> Result<(), Rejection> {
         if self.events.len() >= self.limits.events_max as usize {
-            return Err(Rejection::Overloaded {
-                bound: "events_max",
-            });
+            return Err(Rejection::Overloaded { bound: "events_max" });
         }
         let map = check_opening(command)?;
         if self.event_ids.contains_key(&command.event_id) {
             let reason = "is another event's";
-            return Err(Rejection::Invalid {
-                field: "event_id",
-                reason,
-            });
+            return Err(Rejection::Invalid { field: "event_id", reason });
         }
         self.add_event(EventState::new(command, map));
-        changes.push(Change::Event {
-            event: command.event,
-            revision: command.revision,
-        });
+        changes.push(Change::Event { event: command.event, revision: command.revision });
         Ok(())
     }
 }

@@ -58,23 +58,10 @@ impl Shard {
         let revision = command.revision;
         if let Some(idempotency) = command.idempotency {
             let forget_at_ms = self.log_time_ms.saturating_add(DEDUP_ORDER_MS);
-            let answer = StaffAnswer {
-                idempotency,
-                forget_at_ms,
-                event,
-                shard,
-                revision,
-            };
+            let answer = StaffAnswer { idempotency, forget_at_ms, event, shard, revision };
             self.add_staff_answer(answer);
         }
-        Outcome {
-            replayed,
-            result: Ok(Done::Prepared {
-                event,
-                shard,
-                revision,
-            }),
-        }
+        Outcome { replayed, result: Ok(Done::Prepared { event, shard, revision }) }
     }
 
     pub(crate) fn add_staff_answer(&mut self, answer: StaffAnswer) {
@@ -108,9 +95,7 @@ impl Shard {
         let documents = self.control.documents.len();
         let known = self.control.documents.get_mut(&command.event_id);
         if known.is_none() && documents >= self.limits.events_max as usize {
-            return Err(Rejection::Overloaded {
-                bound: "events_max",
-            });
+            return Err(Rejection::Overloaded { bound: "events_max" });
         }
         if command.event_id.is_empty() || command.event_id.len() > NAME_BYTES_MAX {
             return invalid("event_id", "must have 1 to 64 bytes");
@@ -137,9 +122,7 @@ impl Shard {
                 published: None,
                 prepared: Some(stored),
             };
-            self.control
-                .documents
-                .insert(command.event_id.clone(), record);
+            self.control.documents.insert(command.event_id.clone(), record);
             return Ok((false, event, shard));
         };
         if *record.organizer != *command.organizer {
@@ -150,10 +133,7 @@ impl Shard {
             return Ok((true, place.0, place.1));
         }
         // A prepared revision may be in force in its shard already: only publishing ends it.
-        let in_force = record
-            .published
-            .as_ref()
-            .map_or(0, |(revision, _)| *revision);
+        let in_force = record.published.as_ref().map_or(0, |(revision, _)| *revision);
         if record.prepared.is_some() || command.revision != in_force + 1 {
             return Err(Rejection::StaleRevision { in_force });
         }

@@ -17,10 +17,7 @@ impl PublishEvent {
     }
 
     pub(super) fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Ok(Self {
-            event_id: r.str(COMMAND_BYTES_MAX, "event_id")?,
-            revision: r.varint()?,
-        })
+        Ok(Self { event_id: r.str(COMMAND_BYTES_MAX, "event_id")?, revision: r.varint()? })
     }
 }
 
@@ -33,20 +30,15 @@ impl Shard {
         let Some(record) = self.control.documents.get_mut(&command.event_id) else {
             return Outcome::rejected(Rejection::NotFound { what: "event" });
         };
-        if let Some(prepared) = record
-            .prepared
-            .take_if(|(revision, _)| *revision == command.revision)
+        if let Some(prepared) =
+            record.prepared.take_if(|(revision, _)| *revision == command.revision)
         {
             record.published = Some(prepared);
             let (event_id, revision) = (command.event_id.clone(), command.revision);
             changes.push(Change::Published { event_id, revision });
             return Outcome::done(Done::Ok);
         }
-        match record
-            .published
-            .as_ref()
-            .map_or(0, |(revision, _)| *revision)
-        {
+        match record.published.as_ref().map_or(0, |(revision, _)| *revision) {
             in_force if in_force == command.revision && in_force != 0 => {
                 Outcome::replayed(Done::Ok)
             }

@@ -35,10 +35,7 @@ impl PutSigningKey {
     }
 
     pub(super) fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Ok(Self {
-            key_id: r.u32("key_id")?,
-            public_key: r.array()?,
-        })
+        Ok(Self { key_id: r.u32("key_id")?, public_key: r.array()? })
     }
 }
 
@@ -52,10 +49,7 @@ impl Shard {
         command: &PutApiKey,
         changes: &mut Vec<Change>,
     ) -> Outcome {
-        let record = ApiKeyRecord {
-            role: command.role.clone(),
-            owner: command.owner.clone(),
-        };
+        let record = ApiKeyRecord { role: command.role.clone(), owner: command.owner.clone() };
         if let Some(known) = self.control.api_keys.get(&command.key_hash) {
             if *known == record {
                 return Outcome::replayed(Done::Ok);
@@ -63,23 +57,16 @@ impl Shard {
             return invalid("key_hash", "is another key's");
         }
         if self.control.api_keys.len() >= CONTROL_KEYS_MAX {
-            return Outcome::rejected(Rejection::Overloaded {
-                bound: "control_keys_max",
-            });
+            return Outcome::rejected(Rejection::Overloaded { bound: "control_keys_max" });
         }
-        if !matches!(
-            &*record.role,
-            "organizer" | "support" | "finance" | "operator"
-        ) {
+        if !matches!(&*record.role, "organizer" | "support" | "finance" | "operator") {
             return invalid("role", "must be organizer, support, finance or operator");
         }
         if record.owner.is_empty() || record.owner.len() > NAME_BYTES_MAX {
             return invalid("owner", "must have 1 to 64 bytes");
         }
         self.control.api_keys.insert(command.key_hash, record);
-        changes.push(Change::ApiKey {
-            key_hash: command.key_hash,
-        });
+        changes.push(Change::ApiKey { key_hash: command.key_hash });
         Outcome::done(Done::Ok)
     }
 
@@ -95,16 +82,10 @@ impl Shard {
             return invalid("key_id", "is another key's");
         }
         if self.control.signing_keys.len() >= CONTROL_KEYS_MAX {
-            return Outcome::rejected(Rejection::Overloaded {
-                bound: "control_keys_max",
-            });
+            return Outcome::rejected(Rejection::Overloaded { bound: "control_keys_max" });
         }
-        self.control
-            .signing_keys
-            .insert(command.key_id, command.public_key);
-        changes.push(Change::SigningKey {
-            key_id: command.key_id,
-        });
+        self.control.signing_keys.insert(command.key_id, command.public_key);
+        changes.push(Change::SigningKey { key_id: command.key_id });
         Outcome::done(Done::Ok)
     }
 }

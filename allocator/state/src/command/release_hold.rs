@@ -17,9 +17,7 @@ impl ReleaseHold {
     }
 
     pub(super) fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Ok(Self {
-            hold: HoldId(r.u128()?),
-        })
+        Ok(Self { hold: HoldId(r.u128()?) })
     }
 }
 

@@ -54,8 +54,6 @@ impl Shard {
         let hold_slot = self.check_sale(&sale, |_| Ok(()))?;
         let order = self.new_order(&sale, hold_slot);
         self.store_order(order, changes);
-        Ok(Done::Sold {
-            order: command.order,
-        })
+        Ok(Done::Sold { order: command.order })
     }
 }

@@ -25,28 +25,18 @@ impl JobResult {
                 out.push(0);
                 put_bytes(out, payment_intent.as_bytes());
             }
-            Self::ActionRequired {
-                payment_intent,
-                next_action_url,
-                poll_after_ms,
-            } => {
+            Self::ActionRequired { payment_intent, next_action_url, poll_after_ms } => {
                 out.push(1);
                 put_bytes(out, payment_intent.as_bytes());
                 put_bytes(out, next_action_url.as_bytes());
                 put_varint(out, (*poll_after_ms).into());
             }
-            Self::Declined {
-                payment_intent,
-                reason,
-            } => {
+            Self::Declined { payment_intent, reason } => {
                 out.push(2);
                 put_opt_str(out, payment_intent.as_deref());
                 put_bytes(out, reason.as_bytes());
             }
-            Self::Captured {
-                signing_key,
-                signatures,
-            } => {
+            Self::Captured { signing_key, signatures } => {
                 out.push(3);
                 put_varint(out, (*signing_key).into());
                 put_signatures(out, signatures);
@@ -55,10 +45,7 @@ impl JobResult {
                 out.push(4);
                 put_bytes(out, reason.as_bytes());
             }
-            Self::Issued {
-                signing_key,
-                signatures,
-            } => {
+            Self::Issued { signing_key, signatures } => {
                 out.push(5);
                 put_varint(out, (*signing_key).into());
                 put_signatures(out, signatures);
@@ -74,9 +61,7 @@ impl JobResult {
     fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
         const MAX: usize = COMMAND_BYTES_MAX;
         Ok(match r.u8()? {
-            0 => Self::Authorised {
-                payment_intent: r.str(MAX, "payment_intent")?,
-            },
+            0 => Self::Authorised { payment_intent: r.str(MAX, "payment_intent")? },
             1 => Self::ActionRequired {
                 payment_intent: r.str(MAX, "payment_intent")?,
                 next_action_url: r.str(MAX, "next_action_url")?,
@@ -86,25 +71,13 @@ impl JobResult {
                 payment_intent: r.opt(|r| r.str(MAX, "payment_intent"))?,
                 reason: r.str(MAX, "reason")?,
             },
-            3 => Self::Captured {
-                signing_key: r.u32("signing_key")?,
-                signatures: r.signatures()?,
-            },
-            4 => Self::CaptureRefused {
-                reason: r.str(MAX, "reason")?,
-            },
-            5 => Self::Issued {
-                signing_key: r.u32("signing_key")?,
-                signatures: r.signatures()?,
-            },
+            3 => Self::Captured { signing_key: r.u32("signing_key")?, signatures: r.signatures()? },
+            4 => Self::CaptureRefused { reason: r.str(MAX, "reason")? },
+            5 => Self::Issued { signing_key: r.u32("signing_key")?, signatures: r.signatures()? },
             6 => Self::Voided,
-            7 => Self::Retry {
-                after_ms: r.u32("after_ms")?,
-            },
+            7 => Self::Retry { after_ms: r.u32("after_ms")? },
             _ => {
-                return Err(DecodeError::Invalid {
-                    what: "a job's result",
-                });
+                return Err(DecodeError::Invalid { what: "a job's result" });
             }
         })
     }
@@ -125,34 +98,18 @@ impl JobResult {
     fn check_sizes(&self) -> Result<(), (&'static str, &'static str)> {
         let intent = |intent: &str, min: usize| {
             let fits = (min..=PAYMENT_INTENT_BYTES_MAX).contains(&intent.len());
-            if fits {
-                Ok(())
-            } else {
-                Err(("payment_intent", "must have 1 to 255 bytes"))
-            }
+            if fits { Ok(()) } else { Err(("payment_intent", "must have 1 to 255 bytes")) }
         };
         let wait = |ms: u32| {
-            if ms <= JOB_WAIT_MS_MAX {
-                Ok(())
-            } else {
-                Err(("after_ms", "must be at most 24 h"))
-            }
+            if ms <= JOB_WAIT_MS_MAX { Ok(()) } else { Err(("after_ms", "must be at most 24 h")) }
         };
         let reason = |reason: &str| {
             let fits = reason.len() <= REASON_BYTES_MAX;
-            if fits {
-                Ok(())
-            } else {
-                Err(("reason", "must have at most 64 bytes"))
-            }
+            if fits { Ok(()) } else { Err(("reason", "must have at most 64 bytes")) }
         };
         match self {
             Self::Authorised { payment_intent } => intent(payment_intent, 1),
-            Self::ActionRequired {
-                payment_intent,
-                next_action_url,
-                poll_after_ms,
-            } => {
+            Self::ActionRequired { payment_intent, next_action_url, poll_after_ms } => {
                 intent(payment_intent, 1)?;
                 wait(*poll_after_ms)?;
                 if next_action_url.len() > NEXT_ACTION_URL_BYTES_MAX {
@@ -160,10 +117,7 @@ impl JobResult {
                 }
                 Ok(())
             }
-            Self::Declined {
-                payment_intent,
-                reason: why,
-            } => {
+            Self::Declined { payment_intent, reason: why } => {
                 intent(payment_intent.as_deref().unwrap_or("-"), 1)?;
                 reason(why)
             }
@@ -183,11 +137,7 @@ impl SettleJob {
 
     pub(super) fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let (job, lease) = (JobId(r.varint()?), r.u64()?);
-        Ok(Self {
-            job,
-            lease,
-            result: JobResult::decode(r)?,
-        })
+        Ok(Self { job, lease, result: JobResult::decode(r)? })
     }
 
     /// Tells one report from another.
@@ -215,21 +165,14 @@ impl Shard {
             Err(rejection) => return Outcome::rejected(rejection),
         };
         self.take_report(command.job, &job, &command.result, changes);
-        let settled = Settled {
-            lease: command.lease,
-            fingerprint,
-            order: job.order,
-        };
+        let settled = Settled { lease: command.lease, fingerprint, order: job.order };
         self.jobs.remember(command.job, settled);
         Outcome::done(self.settled(job.order))
     }
 
     fn settled(&self, order_slot: u32) -> Done {
         let order = &self.orders.slab[order_slot];
-        Done::Settled {
-            order: order.id,
-            status: order.status,
-        }
+        Done::Settled { order: order.id, status: order.status }
     }
 
     fn check_report(&self, command: &SettleJob, job: Option<Job>) -> Result<Job, Rejection> {
@@ -270,11 +213,7 @@ impl Shard {
         let slot = job.order;
         match result {
             JobResult::Retry { after_ms } => return self.wait(id, *after_ms),
-            JobResult::ActionRequired {
-                payment_intent,
-                next_action_url,
-                poll_after_ms,
-            } => {
+            JobResult::ActionRequired { payment_intent, next_action_url, poll_after_ms } => {
                 let order = &mut self.orders.slab[slot];
                 order.payment_intent = Some(payment_intent.clone());
                 order.next_action_url = Some(next_action_url.clone());
@@ -293,23 +232,14 @@ impl Shard {
                 order.payment_intent = Some(payment_intent.clone());
                 self.sell_authorised(slot, changes);
             }
-            JobResult::Declined {
-                payment_intent,
-                reason,
-            } => {
+            JobResult::Declined { payment_intent, reason } => {
                 if payment_intent.is_some() {
                     order.payment_intent.clone_from(payment_intent);
                 }
                 self.fail_undecided(slot, FailureCode::PaymentDeclined, reason, changes);
             }
-            JobResult::Captured {
-                signing_key,
-                signatures,
-            }
-            | JobResult::Issued {
-                signing_key,
-                signatures,
-            } => {
+            JobResult::Captured { signing_key, signatures }
+            | JobResult::Issued { signing_key, signatures } => {
                 self.confirm(slot, *signing_key, signatures, changes);
             }
             JobResult::CaptureRefused { reason } => self.fail_sold(slot, reason, changes),

@@ -15,9 +15,7 @@ impl WakeJob {
     }
 
     pub(super) fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Ok(Self {
-            order: OrderId(r.u128()?),
-        })
+        Ok(Self { order: OrderId(r.u128()?) })
     }
 }
 
@@ -28,9 +26,7 @@ impl Shard {
         };
         let now = self.log_time_ms;
         let waiting = self.orders.slab[slot].job.filter(|&id| {
-            self.jobs
-                .get(id)
-                .is_some_and(|job| job.lease == 0 && job.not_before_ms > now)
+            self.jobs.get(id).is_some_and(|job| job.lease == 0 && job.not_before_ms > now)
         });
         if let Some(id) = waiting {
             self.jobs.update(id, |job| job.not_before_ms = now);

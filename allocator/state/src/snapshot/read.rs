@@ -66,17 +66,11 @@ impl Shard {
         shard.decode_control(r)?;
         r.finish()?;
         shard.restore_queues();
-        if shard.check_invariants().is_empty() {
-            Ok(shard)
-        } else {
-            invalid("the state")
-        }
+        if shard.check_invariants().is_empty() { Ok(shard) } else { invalid("the state") }
     }
 
     fn known_order(&self, id: OrderId) -> Read<u32> {
-        self.orders.slot(id).ok_or(DecodeError::Invalid {
-            what: "a reference to an order",
-        })
+        self.orders.slot(id).ok_or(DecodeError::Invalid { what: "a reference to an order" })
     }
 
     /// Takes places out of the stock for their owner.
@@ -151,10 +145,7 @@ impl Shard {
             buyer_limit::add(&mut event.cards, order.card, places.len());
         }
         if status.is_undecided() {
-            event
-                .clock
-                .fences
-                .insert((order.fence_until_ms, order.id, slot));
+            event.clock.fences.insert((order.fence_until_ms, order.id, slot));
         }
         Ok(())
     }
@@ -216,14 +207,7 @@ impl Shard {
             let id = JobId(r.varint()?);
             let (lease, fingerprint) = (r.u64()?, r.u64()?);
             let order = self.known_order(OrderId(r.u128()?))?;
-            self.jobs.settled.insert(
-                id,
-                Settled {
-                    lease,
-                    fingerprint,
-                    order,
-                },
-            );
+            self.jobs.settled.insert(id, Settled { lease, fingerprint, order });
         }
         Ok(())
     }
@@ -250,9 +234,7 @@ impl Shard {
         for _ in 0..r.count(usize::MAX, 34, "API keys")? {
             let hash = r.array()?;
             let (role, owner) = (r.str(MAX, "role")?, r.str(MAX, "owner")?);
-            self.control
-                .api_keys
-                .insert(hash, ApiKeyRecord { role, owner });
+            self.control.api_keys.insert(hash, ApiKeyRecord { role, owner });
         }
         for _ in 0..r.count(usize::MAX, 33, "signing keys")? {
             let (id, key) = (r.u32("key_id")?, r.array()?);
@@ -296,15 +278,12 @@ fn decode_event(r: &mut Reader<'_>) -> Read<EventState> {
     let event_id = r.str(MAX, "event_id")?;
     let (revision, currency, onsale_at_ms) = (r.varint()?, r.array()?, r.varint()?);
     let lists = r.count(usize::MAX, 1, "price lists")?;
-    let mut lists: Vec<Vec<u64>> = (0..lists)
-        .map(|_| decode_prices(r))
-        .collect::<Result<_, _>>()?;
+    let mut lists: Vec<Vec<u64>> =
+        (0..lists).map(|_| decode_prices(r)).collect::<Result<_, _>>()?;
     let rules = Rules::decode(r)?;
     let buyer_ceiling = r.u16("buyer_ceiling")?;
     let sections = r.count(usize::MAX, 4, "sections")?;
-    let sections = (0..sections)
-        .map(|_| SectionSpec::decode(r))
-        .collect::<Result<_, _>>()?;
+    let sections = (0..sections).map(|_| SectionSpec::decode(r)).collect::<Result<_, _>>()?;
     let Some(prices_minor) = lists.pop() else {
         return invalid("an event without prices");
     };
@@ -325,11 +304,7 @@ fn decode_event(r: &mut Reader<'_>) -> Read<EventState> {
     let mut event = EventState::new(&open, map);
     event.buyer_ceiling = buyer_ceiling;
     let in_force = std::mem::take(&mut event.prices);
-    event.prices = lists
-        .iter()
-        .map(|list| list.as_slice().into())
-        .chain(in_force)
-        .collect();
+    event.prices = lists.iter().map(|list| list.as_slice().into()).chain(in_force).collect();
     Ok(event)
 }
 
@@ -342,10 +317,7 @@ fn decode_places(r: &mut Reader<'_>, event: &EventState) -> Read<PlaceRefs> {
             PlaceKind::Seat(seat) => seat < event.seat_map.seats(),
             PlaceKind::Area(section) => {
                 place == PlaceRef::area(section)
-                    && event
-                        .seat_map
-                        .section(section)
-                        .is_some_and(|s| s.area_capacity.is_some())
+                    && event.seat_map.section(section).is_some_and(|s| s.area_capacity.is_some())
             }
         };
         if !known {
@@ -402,20 +374,14 @@ fn decode_order(r: &mut Reader<'_>, shard: &Shard) -> Read<Order> {
     let (id, key) = (OrderId(r.u128()?), r.u128()?);
     let (request, buyer, email, card) = (r.u64()?, r.u64()?, r.u64()?, r.u64()?);
     let (created_at_ms, fence_until_ms) = (r.varint()?, r.varint()?);
-    let origin = if r.bool()? {
-        Origin::Counter
-    } else {
-        Origin::Checkout
-    };
+    let origin = if r.bool()? { Origin::Counter } else { Origin::Checkout };
     let key_lives = r.bool()?;
     let Some(status) = OrderStatus::from_u8(r.u8()?) else {
         return invalid("an order's status");
     };
     let failure = r.opt(|r| {
         let code = FailureCode::from_u8(r.u8()?);
-        let code = code.ok_or(DecodeError::Invalid {
-            what: "a failure's code",
-        })?;
+        let code = code.ok_or(DecodeError::Invalid { what: "a failure's code" })?;
         Ok((code, r.str(MAX, "a reason")?))
     })?;
     let (event, price_list) = (r.u32("event")?, r.u16("price_list")?);

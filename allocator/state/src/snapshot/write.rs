@@ -116,15 +116,7 @@ impl Shard {
         put_varint(out, self.jobs.len() as u64);
         for (id, job) in self.jobs.iter() {
             put_varint(out, id.0);
-            let Job {
-                kind,
-                order,
-                not_before_ms,
-                lease,
-                lease_until_ms,
-                attempts,
-                ..
-            } = job;
+            let Job { kind, order, not_before_ms, lease, lease_until_ms, attempts, .. } = job;
             out.push(*kind as u8);
             put_u128(out, self.orders.slab[*order].id.0);
             put_varint(out, *not_before_ms);

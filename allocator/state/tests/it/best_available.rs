@@ -13,25 +13,19 @@ fn houses() -> impl Strategy<Value = command::OpenOnsale> {
     let rows = proptest::collection::vec(row, 1..5);
     let sections = proptest::collection::vec((rows, 0u16..3), 1..5);
     sections.prop_map(|sections| {
-        let sections = sections
-            .into_iter()
-            .enumerate()
-            .map(|(no, (rows, category))| {
-                let rows = rows
-                    .into_iter()
-                    .enumerate()
-                    .map(|(at, (seats, [a, b], wide))| {
-                        let seats = if wide { seats } else { seats % 12 + 1 };
-                        let mut accessible = vec![a % seats + 1, b % seats + 1];
-                        accessible.sort_unstable();
-                        accessible.dedup();
-                        if a % 3 > 0 {
-                            accessible.clear();
-                        }
-                        kit::row(&format!("R{at}"), seats, &accessible)
-                    });
-                kit::seated(&format!("{no}"), category, rows.collect())
+        let sections = sections.into_iter().enumerate().map(|(no, (rows, category))| {
+            let rows = rows.into_iter().enumerate().map(|(at, (seats, [a, b], wide))| {
+                let seats = if wide { seats } else { seats % 12 + 1 };
+                let mut accessible = vec![a % seats + 1, b % seats + 1];
+                accessible.sort_unstable();
+                accessible.dedup();
+                if a % 3 > 0 {
+                    accessible.clear();
+                }
+                kit::row(&format!("R{at}"), seats, &accessible)
             });
+            kit::seated(&format!("{no}"), category, rows.collect())
+        });
         let mut open = kit::opening(1, &[3, 2, 1], sections.collect());
         open.rules.seats_per_order_max = 64;
         open.rules.seats_per_buyer_max = 0;
@@ -40,11 +34,7 @@ fn houses() -> impl Strategy<Value = command::OpenOnsale> {
 }
 
 fn config() -> ProptestConfig {
-    ProptestConfig {
-        cases: 300,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    }
+    ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() }
 }
 
 proptest! {
@@ -97,20 +87,14 @@ proptest! {
 #[test]
 fn neighbours_in_the_front_row_of_the_best_category_come_first() {
     let mut desk = Desk::open();
-    assert_eq!(
-        seats_of(desk.ok(1000, hold_items(1, 1, &[best(2)]))),
-        [13, 14]
-    );
+    assert_eq!(seats_of(desk.ok(1000, hold_items(1, 1, &[best(2)]))), [13, 14]);
 }
 
 #[test]
 fn a_row_with_neighbours_is_better_than_a_front_row_without() {
     let mut desk = Desk::open();
     desk.ok(1000, hold_seats(1, &[13]));
-    assert_eq!(
-        seats_of(desk.ok(1000, hold_items(1, 2, &[best(3)]))),
-        [16, 17, 18]
-    );
+    assert_eq!(seats_of(desk.ok(1000, hold_items(1, 2, &[best(3)]))), [16, 17, 18]);
 }
 
 #[test]
@@ -122,25 +106,11 @@ fn nobody_sits_on_an_accessible_seat_unasked() {
         section: Some(0),
         accessible,
     };
-    assert_eq!(
-        seats_of(desk.ok(1000, hold_items(1, 1, &[section(6, false)]))).len(),
-        6
-    );
-    assert_eq!(
-        seats_of(desk.ok(1000, hold_items(1, 2, &[section(4, false)]))),
-        [8, 9, 10, 11]
-    );
+    assert_eq!(seats_of(desk.ok(1000, hold_items(1, 1, &[section(6, false)]))).len(), 6);
+    assert_eq!(seats_of(desk.ok(1000, hold_items(1, 2, &[section(4, false)]))), [8, 9, 10, 11]);
     let short = desk.no(1000, hold_items(1, 3, &[section(1, false)]));
-    assert_eq!(
-        short,
-        Rejection::SoldOut {
-            held_may_return_at_ms: Some(61_000)
-        }
-    );
-    assert_eq!(
-        seats_of(desk.ok(1000, hold_items(1, 4, &[section(2, true)]))),
-        [6, 7]
-    );
+    assert_eq!(short, Rejection::SoldOut { held_may_return_at_ms: Some(61_000) });
+    assert_eq!(seats_of(desk.ok(1000, hold_items(1, 4, &[section(2, true)]))), [6, 7]);
 }
 
 #[test]
@@ -153,8 +123,5 @@ fn accessible_seats_can_be_held_by_naming_them() {
 fn a_best_available_wish_leaves_the_seats_another_wish_names() {
     let mut desk = Desk::open();
     let items = [best(2), HoldItem::Seats([13].as_slice().into())];
-    assert_eq!(
-        seats_of(desk.ok(1000, hold_items(1, 1, &items))),
-        [14, 15, 13]
-    );
+    assert_eq!(seats_of(desk.ok(1000, hold_items(1, 1, &items))), [14, 15, 13]);
 }

@@ -10,11 +10,7 @@ use crate::{
 };
 
 fn config() -> ProptestConfig {
-    ProptestConfig {
-        cases: 300,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    }
+    ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() }
 }
 
 fn encoded(entry: &EntryDraft) -> Vec<u8> {
@@ -94,10 +90,7 @@ fn busy_snapshot() -> Vec<u8> {
 fn a_snapshot_of_another_version_is_refused() {
     let mut bytes = busy_snapshot();
     bytes[0] = 200;
-    assert_eq!(
-        Shard::decode_snapshot(&bytes).err(),
-        Some(DecodeError::Version(200))
-    );
+    assert_eq!(Shard::decode_snapshot(&bytes).err(), Some(DecodeError::Version(200)));
     assert_eq!(Batch::decode(&[200]).err(), Some(DecodeError::Version(200)));
 }
 
@@ -105,10 +98,7 @@ fn a_snapshot_of_another_version_is_refused() {
 fn bytes_after_the_end_are_refused() {
     let mut bytes = busy_snapshot();
     bytes.push(0);
-    assert_eq!(
-        Shard::decode_snapshot(&bytes).err(),
-        Some(DecodeError::TrailingBytes)
-    );
+    assert_eq!(Shard::decode_snapshot(&bytes).err(), Some(DecodeError::TrailingBytes));
 }
 
 #[test]
@@ -125,15 +115,10 @@ fn the_chain_does_not_see_contact_data() {
     let chains = ["Ada", "Grace"].map(|name| {
         let mut desk = Desk::open();
         desk.ok(1000, hold_seats(1, &[0]));
-        let CommandKind::BeginCheckout(mut command) = checkout(1, 1) else {
-            unreachable!()
-        };
+        let CommandKind::BeginCheckout(mut command) = checkout(1, 1) else { unreachable!() };
         command.contact.name = name.into();
         desk.ok(1000, CommandKind::BeginCheckout(command));
-        assert_eq!(
-            &*desk.shard.contact(crate::kit::order_id(1)).unwrap().name,
-            name
-        );
+        assert_eq!(&*desk.shard.contact(crate::kit::order_id(1)).unwrap().name, name);
         desk.shard.chain()
     });
     assert_eq!(chains[0], chains[1]);

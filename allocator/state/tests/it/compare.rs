@@ -18,25 +18,12 @@ impl Follower {
     pub fn follow(&mut self, changes: &[Change]) {
         for change in changes {
             match change {
-                Change::Seats {
-                    event,
-                    state,
-                    seats,
-                    key_tag,
-                    until_ms,
-                } => {
+                Change::Seats { event, state, seats, key_tag, until_ms } => {
                     for &seat in seats {
-                        self.seats
-                            .insert((*event, seat), (*state, *until_ms, *key_tag));
+                        self.seats.insert((*event, seat), (*state, *until_ms, *key_tag));
                     }
                 }
-                Change::GeneralAdmission {
-                    event,
-                    section,
-                    held,
-                    sold,
-                    killed,
-                } => {
+                Change::GeneralAdmission { event, section, held, sold, killed } => {
                     assert_eq!(*killed, 0);
                     self.areas.insert((*event, *section), (*held, *sold));
                 }
@@ -73,29 +60,15 @@ pub fn states(shard: &Shard, model: &Naive, follower: &Follower) {
     assert_eq!(shard.log_time_ms(), model.now);
     for (&no, event) in &model.events {
         let view = shard.event(no).expect("event").view();
-        assert_eq!(
-            (&view.event_id, view.revision),
-            (&event.open.event_id, event.open.revision)
-        );
+        assert_eq!((&view.event_id, view.revision), (&event.open.event_id, event.open.revision));
         assert_eq!(view.prices_minor.to_vec(), event.open.prices_minor);
-        assert_eq!(
-            (view.rules, view.onsale_at_ms),
-            (event.open.rules, event.open.onsale_at_ms)
-        );
+        assert_eq!((view.rules, view.onsale_at_ms), (event.open.rules, event.open.onsale_at_ms));
         let mut counts = vec![[0u32; 4]; event.open.sections.len()];
         for seat in 0..event.seats.len() as u32 {
             let facts = model.seat(no, seat);
-            assert_eq!(
-                view.seat_state(seat),
-                Some(facts.0),
-                "event {no} seat {seat}"
-            );
+            assert_eq!(view.seat_state(seat), Some(facts.0), "event {no} seat {seat}");
             let followed = follower.seats.get(&(no, seat)).copied();
-            assert_eq!(
-                followed.unwrap_or((SeatState::Available, 0, 0)),
-                facts,
-                "seat {seat}"
-            );
+            assert_eq!(followed.unwrap_or((SeatState::Available, 0, 0)), facts, "seat {seat}");
             counts[usize::from(event.seats[seat as usize].section)][facts.0 as usize] += 1;
         }
         for (section, availability) in view.availability().into_iter().enumerate() {
@@ -107,18 +80,8 @@ pub fn states(shard: &Shard, model: &Naive, follower: &Follower) {
                 let followed = follower.areas.get(&(no, section as u16)).copied();
                 assert_eq!(followed.unwrap_or_default(), (held, sold));
             }
-            let SectionAvailability {
-                available,
-                held,
-                sold,
-                killed,
-                ..
-            } = availability;
-            assert_eq!(
-                [available, held, sold, killed],
-                expected,
-                "event {no} section {section}"
-            );
+            let SectionAvailability { available, held, sold, killed, .. } = availability;
+            assert_eq!([available, held, sold, killed], expected, "event {no} section {section}");
         }
         for buyer in 1..6 {
             let seats = shard.event(no).expect("event").seats_of_buyer(buyer);
@@ -136,14 +99,8 @@ fn holds(shard: &Shard, model: &Naive) {
     for (&id, hold) in &model.holds {
         let view = shard.hold(HoldId(id)).expect("hold");
         assert_eq!((view.event, view.state), (hold.event, hold.state));
-        assert_eq!(
-            (view.expires_at_ms, view.extensions),
-            (hold.expires_at_ms, hold.extensions)
-        );
-        assert_eq!(
-            (&view.places, view.held_at_ms),
-            (&hold.answer.places, hold.answer.held_at_ms)
-        );
+        assert_eq!((view.expires_at_ms, view.extensions), (hold.expires_at_ms, hold.extensions));
+        assert_eq!((&view.places, view.held_at_ms), (&hold.answer.places, hold.answer.held_at_ms));
         assert_eq!(view.order.map(|order| order.0), hold.order);
     }
 }
@@ -156,25 +113,14 @@ fn orders(shard: &Shard, model: &Naive, follower: &Follower) {
         assert_eq!((view.event, view.hold.0), (order.event, order.hold));
         assert_eq!(view.status, order.status);
         assert_eq!(follower.orders.get(&id), Some(&order.status));
-        let failure = view
-            .failure
-            .map(|why| (why.code.as_str(), why.reason.to_string()));
+        let failure = view.failure.map(|why| (why.code.as_str(), why.reason.to_string()));
         assert_eq!(failure, order.failure);
         assert_eq!(view.places.to_vec(), order.places);
-        assert_eq!(
-            view.total_minor,
-            order.places.iter().map(|p| p.price_minor).sum::<u64>()
-        );
-        assert_eq!(
-            (view.created_at_ms, view.fence_until_ms),
-            (order.created, order.fence)
-        );
+        assert_eq!(view.total_minor, order.places.iter().map(|p| p.price_minor).sum::<u64>());
+        assert_eq!((view.created_at_ms, view.fence_until_ms), (order.created, order.fence));
         assert_eq!(view.payment_intent.as_deref(), order.intent.as_deref());
         assert_eq!(view.next_action_url.as_deref(), order.url.as_deref());
-        assert_eq!(
-            (view.signing_key, &view.signatures),
-            (order.signing_key, &order.signatures)
-        );
+        assert_eq!((view.signing_key, &view.signatures), (order.signing_key, &order.signatures));
         assert_eq!(shard.contact(OrderId(id)), order.contact.as_ref());
     }
 }
@@ -183,11 +129,7 @@ fn rest(shard: &Shard, model: &Naive) {
     let alive = |hold: &&crate::naive::NaiveHold| {
         matches!(hold.state, HoldState::Live | HoldState::InCheckout)
     };
-    let due = model
-        .jobs
-        .values()
-        .filter(|job| job.due_at() <= model.now)
-        .count();
+    let due = model.jobs.values().filter(|job| job.due_at() <= model.now).count();
     let expected = Counts {
         events: model.events.len() + model.documents.len(),
         holds: model.holds.values().filter(alive).count(),
@@ -199,21 +141,13 @@ fn rest(shard: &Shard, model: &Naive) {
     assert_eq!(shard.counts(), expected);
     if let Some(next) = next_due(model) {
         let told = shard.next_due_at_ms();
-        assert!(
-            told.is_some_and(|told| told <= next),
-            "{told:?} is later than {next}"
-        );
+        assert!(told.is_some_and(|told| told <= next), "{told:?} is later than {next}");
     }
     for record in shard.documents() {
         let document = &model.documents[&*record.event_id];
-        assert_eq!(
-            (record.event, record.shard),
-            (document.event, document.shard)
-        );
+        assert_eq!((record.event, record.shard), (document.event, document.shard));
         let plain = |stored: &Option<(u64, Box<[u8]>)>| {
-            stored
-                .as_ref()
-                .map(|(revision, bytes)| (*revision, bytes.to_vec()))
+            stored.as_ref().map(|(revision, bytes)| (*revision, bytes.to_vec()))
         };
         assert_eq!(plain(&record.published), document.published);
         assert_eq!(plain(&record.prepared), document.prepared);
@@ -225,22 +159,8 @@ fn rest(shard: &Shard, model: &Naive) {
 
 /// When time alone changes something next.
 pub fn next_due(model: &Naive) -> Option<u64> {
-    let holds = model
-        .holds
-        .values()
-        .filter(|hold| hold.state == HoldState::Live);
-    let fences = model
-        .orders
-        .values()
-        .filter(|order| undecided(order.status));
-    let jobs = model
-        .jobs
-        .values()
-        .map(|job| job.due_at())
-        .filter(|&due| due > model.now);
-    holds
-        .map(|hold| hold.expires_at_ms)
-        .chain(fences.map(|o| o.fence))
-        .chain(jobs)
-        .min()
+    let holds = model.holds.values().filter(|hold| hold.state == HoldState::Live);
+    let fences = model.orders.values().filter(|order| undecided(order.status));
+    let jobs = model.jobs.values().map(|job| job.due_at()).filter(|&due| due > model.now);
+    holds.map(|hold| hold.expires_at_ms).chain(fences.map(|o| o.fence)).chain(jobs).min()
 }

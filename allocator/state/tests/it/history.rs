@@ -58,17 +58,9 @@ impl Writer {
     pub fn openings() -> Batch {
         let open = |open| CommandKind::OpenOnsale(Box::new(open));
         let commands = vec![open(theatre()), open(club())];
-        let commands = commands
-            .into_iter()
-            .map(|kind| Command {
-                not_after_ms: kit::NEVER,
-                kind,
-            })
-            .collect();
-        Batch {
-            log_time_ms: 1_000_000,
-            commands,
-        }
+        let commands =
+            commands.into_iter().map(|kind| Command { not_after_ms: kit::NEVER, kind }).collect();
+        Batch { log_time_ms: 1_000_000, commands }
     }
 
     pub fn batch(&mut self, entry: &EntryDraft, model: &Naive) -> Batch {
@@ -92,15 +84,9 @@ impl Writer {
                 1 => now,
                 _ => kit::NEVER,
             };
-            Command {
-                not_after_ms,
-                kind: self.command(*draft, model),
-            }
+            Command { not_after_ms, kind: self.command(*draft, model) }
         });
-        Batch {
-            log_time_ms,
-            commands: commands.collect(),
-        }
+        Batch { log_time_ms, commands: commands.collect() }
     }
 
     fn fresh(&mut self) -> u128 {
@@ -109,21 +95,14 @@ impl Writer {
     }
 
     fn a_hold(&self, at: u16) -> u128 {
-        pick(&self.holds, at)
-            .filter(|_| at % 16 != 0)
-            .unwrap_or(999_999)
+        pick(&self.holds, at).filter(|_| at % 16 != 0).unwrap_or(999_999)
     }
 
     /// A live one, if there is.
     fn a_live_hold(&self, at: u16, model: &Naive) -> u128 {
-        let live = model
-            .holds
-            .iter()
-            .filter(|(_, hold)| hold.state == HoldState::Live);
+        let live = model.holds.iter().filter(|(_, hold)| hold.state == HoldState::Live);
         let live: Vec<u128> = live.map(|(&id, _)| id).collect();
-        pick(&live, at)
-            .filter(|_| at % 8 != 0)
-            .unwrap_or_else(|| self.a_hold(at))
+        pick(&live, at).filter(|_| at % 8 != 0).unwrap_or_else(|| self.a_hold(at))
     }
 
     /// Mostly new; else one of few, with a content and buyer that may differ.
@@ -137,11 +116,7 @@ impl Writer {
         };
         Idempotency {
             key,
-            request: if known {
-                u64::from(draft.c % 8 / 7)
-            } else {
-                u64::from(draft.c)
-            },
+            request: if known { u64::from(draft.c % 8 / 7) } else { u64::from(draft.c) },
             buyer: u64::from(draft.a % 5),
             buyer_is_new: draft.b % 16 == 4,
         }
@@ -158,16 +133,10 @@ impl Writer {
             }
             56..=67 => self.checkout(draft, model),
             68..=70 => {
-                let (hold, order) = (
-                    HoldId(self.a_live_hold(draft.a, model)),
-                    self.an_order_id(draft),
-                );
+                let (hold, order) =
+                    (HoldId(self.a_live_hold(draft.a, model)), self.an_order_id(draft));
                 let idempotency = self.idempotency(draft);
-                CommandKind::SellOverTheCounter(SellOverTheCounter {
-                    hold,
-                    order,
-                    idempotency,
-                })
+                CommandKind::SellOverTheCounter(SellOverTheCounter { hold, order, idempotency })
             }
             71..=78 => CommandKind::LeaseJobs(LeaseJobs {
                 lease: u64::from(draft.a % 5),
@@ -177,17 +146,12 @@ impl Writer {
             79..=93 => self.settle(draft, model),
             94 | 95 => {
                 let order = pick(&self.orders, draft.a).unwrap_or(5);
-                CommandKind::WakeJob(WakeJob {
-                    order: OrderId(order),
-                })
+                CommandKind::WakeJob(WakeJob { order: OrderId(order) })
             }
             96 | 97 => self.change(draft, model),
             98 => {
                 let revision = 1 + u64::from(draft.a % 3);
-                CommandKind::OpenOnsale(Box::new(OpenOnsale {
-                    revision,
-                    ..theatre()
-                }))
+                CommandKind::OpenOnsale(Box::new(OpenOnsale { revision, ..theatre() }))
             }
             _ => CommandKind::Tick,
         }
@@ -195,11 +159,7 @@ impl Writer {
 
     fn hold(&mut self, draft: Draft) -> CommandKind {
         let idempotency = self.idempotency(draft);
-        let hold = if draft.c % 16 == 9 {
-            self.a_hold(draft.a)
-        } else {
-            self.fresh()
-        };
+        let hold = if draft.c % 16 == 9 { self.a_hold(draft.a) } else { self.fresh() };
         self.holds.push(hold);
         let event = match draft.d % 16 {
             0 => 7,
@@ -209,12 +169,7 @@ impl Writer {
         let items = 1 + usize::from(draft.d % 5 / 3);
         let numbers = [draft.a, draft.b, draft.c, draft.d];
         let items = (0..items).map(|at| item(numbers[at], numbers[at + 1], numbers[at + 2]));
-        CommandKind::Hold(Hold {
-            event,
-            hold: HoldId(hold),
-            idempotency,
-            items: items.collect(),
-        })
+        CommandKind::Hold(Hold { event, hold: HoldId(hold), idempotency, items: items.collect() })
     }
 
     fn an_order_id(&mut self, draft: Draft) -> OrderId {
@@ -235,18 +190,9 @@ impl Writer {
             idempotency: self.idempotency(draft),
             email: u64::from(draft.b % 3),
             card: (draft.c % 3 > 0).then(|| u64::from(draft.c % 4)),
-            payment_method: if draft.c % 32 == 3 {
-                ""
-            } else {
-                "pm_card_visa"
-            }
-            .into(),
+            payment_method: if draft.c % 32 == 3 { "" } else { "pm_card_visa" }.into(),
             contact_commitment: [draft.a as u8; 32],
-            contact: Contact {
-                salt: [2; 16],
-                name: "N".into(),
-                email: "e@example.org".into(),
-            },
+            contact: Contact { salt: [2; 16], name: "N".into(), email: "e@example.org".into() },
         }))
     }
 
@@ -254,9 +200,7 @@ impl Writer {
         let leased = model.jobs.iter().filter(|(_, job)| job.lease != 0);
         let leased: Vec<u64> = leased.map(|(&id, _)| id).collect();
         let any = u64::from(draft.a) % (model.last_job + 2);
-        let id = pick(&leased, draft.a)
-            .filter(|_| draft.b % 8 != 0)
-            .unwrap_or(any);
+        let id = pick(&leased, draft.a).filter(|_| draft.b % 8 != 0).unwrap_or(any);
         let job = model.jobs.get(&id);
         let report = model.reports.get(&id);
         if let Some((lease, result, _)) = report.filter(|_| draft.c % 4 == 0) {
@@ -270,15 +214,11 @@ impl Writer {
         let tickets = tickets + usize::from(draft.d % 16 == 5);
         let fitting = job.filter(|_| draft.c % 16 != 1).map(|job| job.kind);
         let intent: Box<str> = format!("pi_{}", draft.a % 3).into();
-        let retry = JobResult::Retry {
-            after_ms: u32::from(draft.d % 3) * 20_000,
-        };
+        let retry = JobResult::Retry { after_ms: u32::from(draft.d % 3) * 20_000 };
         let signatures = vec![[draft.a as u8; 64]; tickets];
         let result = match (fitting, draft.d % 8) {
             (_, 0) => retry,
-            (Some(JobKind::Authorise), 1..=4) => JobResult::Authorised {
-                payment_intent: intent,
-            },
+            (Some(JobKind::Authorise), 1..=4) => JobResult::Authorised { payment_intent: intent },
             (Some(JobKind::Authorise), 5) => JobResult::ActionRequired {
                 payment_intent: intent,
                 next_action_url: "https://bank.example/confirm".into(),
@@ -288,30 +228,14 @@ impl Writer {
                 payment_intent: (draft.a % 2 == 0).then_some(intent),
                 reason: "card_declined".into(),
             },
-            (Some(JobKind::Capture), 1..=5) => JobResult::Captured {
-                signing_key: 4,
-                signatures,
-            },
-            (Some(JobKind::Capture), _) => JobResult::CaptureRefused {
-                reason: "expired".into(),
-            },
-            (Some(JobKind::Issue), _) => JobResult::Issued {
-                signing_key: 5,
-                signatures,
-            },
+            (Some(JobKind::Capture), 1..=5) => JobResult::Captured { signing_key: 4, signatures },
+            (Some(JobKind::Capture), _) => JobResult::CaptureRefused { reason: "expired".into() },
+            (Some(JobKind::Issue), _) => JobResult::Issued { signing_key: 5, signatures },
             (Some(JobKind::Void), _) => JobResult::Voided,
             (None, 1) => JobResult::Voided,
-            (None, 2..=4) => JobResult::Authorised {
-                payment_intent: intent,
-            },
-            (None, 5) => JobResult::Captured {
-                signing_key: 4,
-                signatures,
-            },
-            (None, _) => JobResult::Issued {
-                signing_key: 4,
-                signatures,
-            },
+            (None, 2..=4) => JobResult::Authorised { payment_intent: intent },
+            (None, 5) => JobResult::Captured { signing_key: 4, signatures },
+            (None, _) => JobResult::Issued { signing_key: 4, signatures },
         };
         kit::settle(id, lease, result)
     }
@@ -328,11 +252,7 @@ impl Writer {
         CommandKind::ChangeOnsale(Box::new(ChangeOnsale {
             event,
             revision: known.map_or(1, |event| event.open.revision) + u64::from(draft.a % 4 > 0),
-            onsale_at_ms: if draft.b % 4 == 0 {
-                model.now + 30_000
-            } else {
-                0
-            },
+            onsale_at_ms: if draft.b % 4 == 0 { model.now + 30_000 } else { 0 },
             prices_minor: vec![u64::from(draft.b % 3) * 1000; categories],
             rules,
         }))
@@ -358,9 +278,7 @@ pub fn control_command(numbers: [u16; 4], model: &Naive) -> CommandKind {
     let [a, b, c, d] = numbers;
     let event_id = format!("evt_{}", b % 4);
     let in_force = model.documents.get(&event_id);
-    let in_force = in_force
-        .and_then(|known| known.published.as_ref())
-        .map_or(0, |p| p.0);
+    let in_force = in_force.and_then(|known| known.published.as_ref()).map_or(0, |p| p.0);
     match a % 8 {
         0..=3 => CommandKind::PrepareEvent(Box::new(PrepareEvent {
             event_id: event_id.as_str().into(),

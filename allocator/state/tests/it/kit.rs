@@ -21,27 +21,15 @@ pub fn rules() -> Rules {
 }
 
 pub fn row(label: &str, seats: u16, accessible: &[u16]) -> RowSpec {
-    RowSpec {
-        label: label.into(),
-        seats,
-        accessible: accessible.to_vec(),
-    }
+    RowSpec { label: label.into(), seats, accessible: accessible.to_vec() }
 }
 
 pub fn seated(key: &str, category: u16, rows: Vec<RowSpec>) -> SectionSpec {
-    SectionSpec {
-        key: key.into(),
-        category,
-        kind: SectionKind::Seated { rows },
-    }
+    SectionSpec { key: key.into(), category, kind: SectionKind::Seated { rows } }
 }
 
 pub fn area(key: &str, category: u16, capacity: u32) -> SectionSpec {
-    SectionSpec {
-        key: key.into(),
-        category,
-        kind: SectionKind::GeneralAdmission { capacity },
-    }
+    SectionSpec { key: key.into(), category, kind: SectionKind::GeneralAdmission { capacity } }
 }
 
 pub fn opening(event: u32, prices: &[u64], sections: Vec<SectionSpec>) -> OpenOnsale {
@@ -60,16 +48,8 @@ pub fn opening(event: u32, prices: &[u64], sections: Vec<SectionSpec>) -> OpenOn
 /// Two seated sections and two areas, small enough to sell out: seats 0–11 and 12–23.
 pub fn theatre() -> OpenOnsale {
     let stalls = seated("S", 1, vec![row("A", 6, &[]), row("B", 6, &[1, 2])]);
-    let front = seated(
-        "F",
-        0,
-        vec![row("A", 4, &[]), row("B", 4, &[]), row("C", 4, &[4])],
-    );
-    opening(
-        1,
-        &[9000, 5000, 2000],
-        vec![stalls, front, area("G1", 2, 3), area("G2", 2, 10)],
-    )
+    let front = seated("F", 0, vec![row("A", 4, &[]), row("B", 4, &[]), row("C", 4, &[4])]);
+    opening(1, &[9000, 5000, 2000], vec![stalls, front, area("G1", 2, 3), area("G2", 2, 10)])
 }
 
 /// An area only, and free.
@@ -81,27 +61,12 @@ pub fn club() -> OpenOnsale {
 }
 
 pub fn key(key: u128) -> Idempotency {
-    Idempotency {
-        key,
-        request: 1,
-        buyer: 0,
-        buyer_is_new: false,
-    }
+    Idempotency { key, request: 1, buyer: 0, buyer_is_new: false }
 }
 
 pub fn hold_items(event: u32, id: u128, items: &[HoldItem]) -> CommandKind {
-    let idempotency = Idempotency {
-        key: id,
-        request: 1,
-        buyer: 0,
-        buyer_is_new: false,
-    };
-    CommandKind::Hold(Hold {
-        event,
-        hold: HoldId(id),
-        idempotency,
-        items: items.into(),
-    })
+    let idempotency = Idempotency { key: id, request: 1, buyer: 0, buyer_is_new: false };
+    CommandKind::Hold(Hold { event, hold: HoldId(id), idempotency, items: items.into() })
 }
 
 pub fn hold_seats(id: u128, seats: &[u32]) -> CommandKind {
@@ -109,12 +74,7 @@ pub fn hold_seats(id: u128, seats: &[u32]) -> CommandKind {
 }
 
 pub fn best(quantity: u16) -> HoldItem {
-    HoldItem::BestAvailable {
-        quantity,
-        category: None,
-        section: None,
-        accessible: false,
-    }
+    HoldItem::BestAvailable { quantity, category: None, section: None, accessible: false }
 }
 
 pub fn release(id: u128) -> CommandKind {
@@ -122,10 +82,7 @@ pub fn release(id: u128) -> CommandKind {
 }
 
 pub fn extend(id: u128, extensions_seen: u16) -> CommandKind {
-    CommandKind::ExtendHold(ExtendHold {
-        hold: HoldId(id),
-        extensions_seen,
-    })
+    CommandKind::ExtendHold(ExtendHold { hold: HoldId(id), extensions_seen })
 }
 
 pub fn order_id(no: u128) -> OrderId {
@@ -141,11 +98,7 @@ pub fn checkout(hold: u128, order: u128) -> CommandKind {
         card: None,
         payment_method: "pm_card_visa".into(),
         contact_commitment: [7; 32],
-        contact: Contact {
-            salt: [1; 16],
-            name: "Ada".into(),
-            email: "ada@example.org".into(),
-        },
+        contact: Contact { salt: [1; 16], name: "Ada".into(), email: "ada@example.org".into() },
     }))
 }
 
@@ -158,39 +111,23 @@ pub fn counter(hold: u128, order: u128) -> CommandKind {
 }
 
 pub fn lease(lease: u64) -> CommandKind {
-    CommandKind::LeaseJobs(LeaseJobs {
-        lease,
-        jobs_max: 10,
-        lease_ms: 30_000,
-    })
+    CommandKind::LeaseJobs(LeaseJobs { lease, jobs_max: 10, lease_ms: 30_000 })
 }
 
 pub fn settle(job: u64, lease: u64, result: JobResult) -> CommandKind {
-    CommandKind::SettleJob(Box::new(SettleJob {
-        job: JobId(job),
-        lease,
-        result,
-    }))
+    CommandKind::SettleJob(Box::new(SettleJob { job: JobId(job), lease, result }))
 }
 
 pub fn authorised() -> JobResult {
-    JobResult::Authorised {
-        payment_intent: "pi_1".into(),
-    }
+    JobResult::Authorised { payment_intent: "pi_1".into() }
 }
 
 pub fn captured(tickets: usize) -> JobResult {
-    JobResult::Captured {
-        signing_key: 3,
-        signatures: vec![[9; 64]; tickets],
-    }
+    JobResult::Captured { signing_key: 3, signatures: vec![[9; 64]; tickets] }
 }
 
 pub fn declined() -> JobResult {
-    JobResult::Declined {
-        payment_intent: Some("pi_1".into()),
-        reason: "card_declined".into(),
-    }
+    JobResult::Declined { payment_intent: Some("pi_1".into()), reason: "card_declined".into() }
 }
 
 /// A shard and the means to talk to it one command at a time.
@@ -201,10 +138,7 @@ pub struct Desk {
 
 impl Desk {
     pub fn new(limits: Limits) -> Self {
-        Self {
-            shard: Shard::new(1, 4, limits),
-            changes: Vec::new(),
-        }
+        Self { shard: Shard::new(1, 4, limits), changes: Vec::new() }
     }
 
     /// With the theatre and the club on sale, at log time 1000.
@@ -217,26 +151,12 @@ impl Desk {
     }
 
     pub fn entry(&mut self, log_time_ms: u64, kinds: Vec<CommandKind>) -> Vec<Outcome> {
-        let commands = kinds
-            .into_iter()
-            .map(|kind| Command {
-                not_after_ms: NEVER,
-                kind,
-            })
-            .collect();
-        let batch = Batch {
-            log_time_ms,
-            commands,
-        };
+        let commands =
+            kinds.into_iter().map(|kind| Command { not_after_ms: NEVER, kind }).collect();
+        let batch = Batch { log_time_ms, commands };
         let mut outcomes = Vec::new();
         let index = self.shard.last_index() + 1;
-        apply(
-            &mut self.shard,
-            index,
-            &batch,
-            &mut outcomes,
-            &mut self.changes,
-        );
+        apply(&mut self.shard, index, &batch, &mut outcomes, &mut self.changes);
         assert_eq!(self.shard.check_invariants(), []);
         outcomes
     }
@@ -260,19 +180,17 @@ impl Desk {
     }
 
     pub fn seat(&self, seat: u32) -> SeatState {
-        self.shard
-            .event(1)
-            .expect("event")
-            .view()
-            .seat_state(seat)
-            .expect("seat")
+        self.shard.event(1).expect("event").view().seat_state(seat).expect("seat")
     }
 }
 
 /// The seats of a granted hold.
 pub fn seats_of(done: Done) -> Vec<u32> {
-    let Done::Held(held) = done else {
-        panic!("{done:?} is not a hold")
-    };
+    let Done::Held(held) = done else { panic!("{done:?} is not a hold") };
     held.places.iter().filter_map(|place| place.seat).collect()
+}
+
+pub fn invalid_field(rejection: Rejection) -> &'static str {
+    let Rejection::Invalid { field, .. } = rejection else { panic!("{rejection:?}") };
+    field
 }

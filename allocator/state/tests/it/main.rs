@@ -1,11 +1,6 @@
 //! The state machine against a naive second implementation, against its own snapshots, and rule by
 //! rule.
-#![allow(
-    missing_docs,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::manual_is_multiple_of
-)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::manual_is_multiple_of)]
 
 mod best_available;
 mod codec;
@@ -14,6 +9,7 @@ mod control;
 mod history;
 mod kit;
 mod naive;
+mod openings;
 mod orders;
 mod properties;
 mod rejections;

@@ -21,9 +21,7 @@ fn status(desk: &Desk, order: u128) -> OrderStatus {
 }
 
 fn leased(desk: &mut Desk, at: u64, number: u64) -> Vec<LeasedJob> {
-    let Done::Leased(jobs) = desk.ok(at, lease(number)) else {
-        unreachable!()
-    };
+    let Done::Leased(jobs) = desk.ok(at, lease(number)) else { unreachable!() };
     jobs
 }
 
@@ -36,29 +34,14 @@ fn a_payment_goes_from_checkout_to_ticket() {
         (JobKind::Authorise, 10_000, 0)
     );
     desk.ok(3000, settle(1, 7, authorised()));
-    assert_eq!(
-        (status(&desk, 1), desk.seat(3)),
-        (OrderStatus::Sold, SeatState::Sold)
-    );
+    assert_eq!((status(&desk, 1), desk.seat(3)), (OrderStatus::Sold, SeatState::Sold));
     let jobs = leased(&mut desk, 3000, 8);
-    assert_eq!(
-        (jobs[0].kind, jobs[0].payment_intent.as_deref()),
-        (JobKind::Capture, Some("pi_1"))
-    );
+    assert_eq!((jobs[0].kind, jobs[0].payment_intent.as_deref()), (JobKind::Capture, Some("pi_1")));
     let refused = desk.no(3000, settle(2, 8, captured(1)));
-    assert!(matches!(
-        refused,
-        Rejection::Invalid {
-            field: "signatures",
-            ..
-        }
-    ));
+    assert!(matches!(refused, Rejection::Invalid { field: "signatures", .. }));
     desk.ok(4000, settle(2, 8, captured(2)));
     let order = desk.shard.order(order_id(1)).unwrap();
-    assert_eq!(
-        (order.status, order.signatures.len()),
-        (OrderStatus::Confirmed, 2)
-    );
+    assert_eq!((order.status, order.signatures.len()), (OrderStatus::Confirmed, 2));
     assert_eq!(desk.shard.counts().jobs, 0);
 }
 
@@ -78,10 +61,7 @@ fn a_declined_payment_leaves_the_hold_for_another_card() {
     leased(&mut desk, 2000, 7);
     desk.ok(3000, settle(1, 7, declined()));
     let failure = desk.shard.order(order_id(1)).unwrap().failure.unwrap();
-    assert_eq!(
-        (failure.code.as_str(), &*failure.reason),
-        ("payment_declined", "card_declined")
-    );
+    assert_eq!((failure.code.as_str(), &*failure.reason), ("payment_declined", "card_declined"));
     assert_eq!(desk.seat(3), SeatState::Held);
     desk.ok(4000, checkout(1, 2));
     assert_eq!(status(&desk, 2), OrderStatus::Processing);
@@ -103,20 +83,11 @@ fn the_fences_end_fails_the_order_and_a_late_authorised_never_sells() {
     desk.ok(2000 + FENCE - 1, CommandKind::Tick);
     assert_eq!(status(&desk, 1), OrderStatus::Processing);
     assert_eq!(desk.shard.next_due_at_ms(), Some(2000 + FENCE));
-    assert_eq!(
-        desk.no(2000 + FENCE, settle(1, 7, authorised())),
-        Rejection::StaleLease
-    );
-    assert_eq!(
-        (status(&desk, 1), desk.seat(3)),
-        (OrderStatus::Failed, SeatState::Available)
-    );
+    assert_eq!(desk.no(2000 + FENCE, settle(1, 7, authorised())), Rejection::StaleLease);
+    assert_eq!((status(&desk, 1), desk.seat(3)), (OrderStatus::Failed, SeatState::Available));
     let jobs = leased(&mut desk, 2000 + FENCE, 8);
     assert_eq!((jobs[0].kind, jobs[0].attempts), (JobKind::Void, 1));
-    assert_eq!(
-        (jobs[0].first_leased_at_ms, &*jobs[0].payment_method),
-        (2000, "pm_card_visa")
-    );
+    assert_eq!((jobs[0].first_leased_at_ms, &*jobs[0].payment_method), (2000, "pm_card_visa"));
     desk.ok(2000 + FENCE, settle(2, 8, JobResult::Voided));
     assert_eq!(desk.shard.counts().jobs, 0);
 }
@@ -133,19 +104,13 @@ fn a_confirmation_step_is_told_and_asked_for_again() {
     desk.ok(3000, settle(1, 7, action));
     let order = desk.shard.order(order_id(1)).unwrap();
     assert_eq!(order.status, OrderStatus::ActionRequired);
-    assert_eq!(
-        order.next_action_url.as_deref(),
-        Some("https://bank.example")
-    );
+    assert_eq!(order.next_action_url.as_deref(), Some("https://bank.example"));
     assert_eq!(leased(&mut desk, 7999, 8), []);
     assert_eq!(desk.shard.next_due_at_ms(), Some(8000));
     desk.ok(8000, CommandKind::Tick);
     assert!(desk.changes.contains(&Change::JobDue));
     let jobs = leased(&mut desk, 8000, 9);
-    assert_eq!(
-        (jobs[0].attempts, jobs[0].payment_intent.as_deref()),
-        (1, Some("pi_9"))
-    );
+    assert_eq!((jobs[0].attempts, jobs[0].payment_intent.as_deref()), (1, Some("pi_9")));
     desk.ok(8000, settle(1, 9, authorised()));
     assert_eq!(desk.shard.order(order_id(1)).unwrap().next_action_url, None);
 }
@@ -155,10 +120,7 @@ fn a_webhook_wakes_a_waiting_job() {
     let mut desk = in_checkout();
     leased(&mut desk, 2000, 7);
     desk.ok(3000, settle(1, 7, JobResult::Retry { after_ms: 60_000 }));
-    desk.ok(
-        4000,
-        CommandKind::WakeJob(command::WakeJob { order: order_id(1) }),
-    );
+    desk.ok(4000, CommandKind::WakeJob(command::WakeJob { order: order_id(1) }));
     assert!(desk.changes.contains(&Change::JobDue));
     assert_eq!(leased(&mut desk, 4000, 8).len(), 1);
 }
@@ -169,16 +131,7 @@ fn a_refused_capture_gives_the_seats_back_and_voids() {
     leased(&mut desk, 2000, 7);
     desk.ok(3000, settle(1, 7, authorised()));
     leased(&mut desk, 3000, 8);
-    desk.ok(
-        4000,
-        settle(
-            2,
-            8,
-            JobResult::CaptureRefused {
-                reason: "expired".into(),
-            },
-        ),
-    );
+    desk.ok(4000, settle(2, 8, JobResult::CaptureRefused { reason: "expired".into() }));
     let order = desk.shard.order(order_id(1)).unwrap();
     assert_eq!(order.failure.unwrap().code.as_str(), "capture_refused");
     assert_eq!(desk.seat(3), SeatState::Available);
@@ -192,21 +145,12 @@ fn an_order_of_total_0_and_a_sale_over_the_counter_are_sold_by_their_own_entry()
     desk.ok(1000, hold_items(2, 1, &[best(2)]));
     desk.ok(1000, checkout(1, 1));
     desk.ok(1000, hold_seats(2, &[3]));
-    assert_eq!(
-        desk.ok(1000, counter(2, 2)),
-        Done::Sold { order: order_id(2) }
-    );
+    assert_eq!(desk.ok(1000, counter(2, 2)), Done::Sold { order: order_id(2) });
     let jobs = leased(&mut desk, 1000, 7);
-    assert_eq!(
-        jobs.iter().map(|job| job.kind).collect::<Vec<_>>(),
-        [JobKind::Issue; 2]
-    );
+    assert_eq!(jobs.iter().map(|job| job.kind).collect::<Vec<_>>(), [JobKind::Issue; 2]);
     for (order, job, tickets) in [(1, 1, 2), (2, 2, 1)] {
         assert_eq!(status(&desk, order), OrderStatus::Sold);
-        let issued = JobResult::Issued {
-            signing_key: 1,
-            signatures: vec![[1; 64]; tickets],
-        };
+        let issued = JobResult::Issued { signing_key: 1, signatures: vec![[1; 64]; tickets] };
         desk.ok(1000, settle(job, 7, issued));
         assert_eq!(status(&desk, order), OrderStatus::Confirmed);
     }
@@ -229,36 +173,22 @@ fn a_lease_repeated_has_the_same_jobs_and_an_ended_one_gives_them_away() {
     let mut desk = in_checkout();
     let first = leased(&mut desk, 2000, 7);
     let again = desk.tell(3000, lease(7));
-    assert_eq!(
-        (again.replayed, again.result),
-        (true, Ok(Done::Leased(first)))
-    );
+    assert_eq!((again.replayed, again.result), (true, Ok(Done::Leased(first))));
     assert_eq!(leased(&mut desk, 31_999, 8), []);
     assert_eq!(leased(&mut desk, 32_000, 8).len(), 1);
-    assert_eq!(
-        desk.no(32_000, settle(1, 7, authorised())),
-        Rejection::StaleLease
-    );
+    assert_eq!(desk.no(32_000, settle(1, 7, authorised())), Rejection::StaleLease);
     desk.ok(32_000, settle(1, 8, authorised()));
     let again = desk.tell(32_000, settle(1, 8, authorised()));
     assert!(again.replayed && again.result.is_ok());
-    assert_eq!(
-        desk.no(32_000, settle(1, 8, declined())),
-        Rejection::StaleLease
-    );
-    assert_eq!(
-        desk.no(32_000, settle(50, 8, declined())),
-        Rejection::NotFound { what: "job" }
-    );
+    assert_eq!(desk.no(32_000, settle(1, 8, declined())), Rejection::StaleLease);
+    assert_eq!(desk.no(32_000, settle(50, 8, declined())), Rejection::NotFound { what: "job" });
 }
 
 #[test]
 fn one_address_or_card_cannot_buy_more_than_the_event_allows() {
     let mut desk = Desk::open();
     let by = |hold, order, email, card| {
-        let CommandKind::BeginCheckout(mut command) = checkout(hold, order) else {
-            unreachable!()
-        };
+        let CommandKind::BeginCheckout(mut command) = checkout(hold, order) else { unreachable!() };
         (command.email, command.card) = (email, card);
         CommandKind::BeginCheckout(command)
     };
@@ -277,9 +207,7 @@ fn one_address_or_card_cannot_buy_more_than_the_event_allows() {
 fn an_order_id_must_leave_room_for_its_tickets() {
     let mut desk = Desk::open();
     desk.ok(1000, hold_seats(1, &[3]));
-    let CommandKind::BeginCheckout(mut command) = checkout(1, 1) else {
-        unreachable!()
-    };
+    let CommandKind::BeginCheckout(mut command) = checkout(1, 1) else { unreachable!() };
     command.order = OrderId(0x1_0001);
     let refused = desk.no(1000, CommandKind::BeginCheckout(command));
     assert!(matches!(refused, Rejection::Invalid { field: "order", .. }));

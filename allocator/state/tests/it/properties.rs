@@ -48,11 +48,9 @@ impl Run {
         self.index += 1 + u64::from(batch.commands.len() as u32 % 2);
         let leasable = self.leasable();
         let (mut outcomes, mut changes) = (Vec::new(), Vec::new());
-        self.shard
-            .apply(self.index, batch, &mut outcomes, &mut changes);
+        self.shard.apply(self.index, batch, &mut outcomes, &mut changes);
         let (mut twins, mut twin_changes) = (Vec::new(), Vec::new());
-        self.twin
-            .apply(self.index, batch, &mut twins, &mut twin_changes);
+        self.twin.apply(self.index, batch, &mut twins, &mut twin_changes);
         assert_eq!((&outcomes, &changes), (&twins, &twin_changes));
         assert_eq!(self.shard.chain(), self.twin.chain());
         let answers = self.model.apply(batch);
@@ -70,24 +68,16 @@ impl Run {
         for id in self.shard.order_ids() {
             let order = self.shard.order(id).expect("order");
             self.seen.insert(format!("{:?}", order.status));
-            self.seen
-                .extend(order.failure.map(|failure| format!("{:?}", failure.code)));
+            self.seen.extend(order.failure.map(|failure| format!("{:?}", failure.code)));
         }
         compare::states(&self.shard, &self.model, &self.follower);
         if self.leasable().iter().any(|job| !leasable.contains(job)) {
-            assert!(
-                changes.contains(&Change::JobDue),
-                "nobody tells of a due job"
-            );
+            assert!(changes.contains(&Change::JobDue), "nobody tells of a due job");
         }
     }
 
     fn leasable(&self) -> Vec<u64> {
-        let due = self
-            .model
-            .jobs
-            .iter()
-            .filter(|(_, job)| job.due_at() <= self.model.now);
+        let due = self.model.jobs.iter().filter(|(_, job)| job.due_at() <= self.model.now);
         due.map(|(&id, _)| id).collect()
     }
 
@@ -96,21 +86,12 @@ impl Run {
         let bytes = snapshot(&self.shard);
         assert_eq!(snapshot(&self.twin), bytes, "equal states have equal bytes");
         self.twin = Shard::decode_snapshot(&bytes).expect("its own snapshot");
-        assert_eq!(
-            snapshot(&self.twin),
-            bytes,
-            "reading and writing changes nothing"
-        );
+        assert_eq!(snapshot(&self.twin), bytes, "reading and writing changes nothing");
     }
 }
 
 fn small() -> Limits {
-    Limits {
-        dedup_entries_max: 18,
-        holds_max: 6,
-        orders_max: 5,
-        ..Limits::default()
-    }
+    Limits { dedup_entries_max: 18, holds_max: 6, orders_max: 5, ..Limits::default() }
 }
 
 fn play(limits: Limits, history: &[EntryDraft]) -> BTreeSet<String> {
@@ -133,15 +114,8 @@ fn random_histories_reach_every_outcome_and_every_state() {
     let mut runner = TestRunner::deterministic();
     let mut seen = BTreeSet::new();
     for nth in 0..300 {
-        let history = history::histories(60)
-            .new_tree(&mut runner)
-            .expect("a history")
-            .current();
-        let limits = if nth % 4 == 0 {
-            small()
-        } else {
-            Limits::default()
-        };
+        let history = history::histories(60).new_tree(&mut runner).expect("a history").current();
+        let limits = if nth % 4 == 0 { small() } else { Limits::default() };
         seen.extend(play(limits, &history));
     }
     let expected = [
@@ -177,28 +151,17 @@ fn random_histories_reach_every_outcome_and_every_state() {
         "replayed Ok",
         "replayed Settled",
     ];
-    let missing: Vec<_> = expected
-        .iter()
-        .filter(|name| !seen.contains(**name))
-        .collect();
+    let missing: Vec<_> = expected.iter().filter(|name| !seen.contains(**name)).collect();
     assert!(missing.is_empty(), "never reached: {missing:?}");
 }
 
 /// The name of what came out, without its content.
 fn name_of(debug: String) -> String {
-    debug
-        .split([' ', '(', '{'])
-        .next()
-        .unwrap_or_default()
-        .to_owned()
+    debug.split([' ', '(', '{']).next().unwrap_or_default().to_owned()
 }
 
 fn config(cases: u32) -> ProptestConfig {
-    ProptestConfig {
-        cases,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    }
+    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
 
 proptest! {

@@ -1,26 +1,17 @@
 //! Holds, rule by rule, and in which order refusals are given.
 
 use onsale_state::{
-    command::{ChangeOnsale, HoldItem, Idempotency},
+    command::{HoldItem, Idempotency},
     *,
 };
 
 use crate::kit::{
-    Desk, area, best, checkout, club, extend, hold_items, hold_seats, key, opening, release, row,
-    seated, seats_of, theatre,
+    Desk, best, checkout, extend, hold_items, hold_seats, invalid_field, key, release, seats_of,
+    theatre,
 };
 
-fn invalid_field(rejection: Rejection) -> &'static str {
-    let Rejection::Invalid { field, .. } = rejection else {
-        panic!("{rejection:?}")
-    };
-    field
-}
-
 fn with_key(kind: CommandKind, idempotency: Idempotency) -> CommandKind {
-    let CommandKind::Hold(mut hold) = kind else {
-        unreachable!()
-    };
+    let CommandKind::Hold(mut hold) = kind else { unreachable!() };
     hold.idempotency = idempotency;
     CommandKind::Hold(hold)
 }
@@ -32,10 +23,7 @@ fn a_taken_seat_refuses_the_whole_hold_and_names_every_conflict() {
     let refused = desk.no(1000, hold_seats(2, &[5, 4, 3]));
     assert_eq!(refused, Rejection::SeatUnavailable { seats: vec![3, 5] });
     assert_eq!(desk.seat(4), SeatState::Available);
-    let items = [
-        HoldItem::Seats([4].as_slice().into()),
-        HoldItem::Seats([3].as_slice().into()),
-    ];
+    let items = [HoldItem::Seats([4].as_slice().into()), HoldItem::Seats([3].as_slice().into())];
     let refused = desk.no(1000, hold_items(1, 3, &items));
     assert_eq!(refused, Rejection::SeatUnavailable { seats: vec![3] });
     assert_eq!(desk.seat(4), SeatState::Available);
@@ -51,19 +39,11 @@ fn a_wish_that_cannot_be_granted_gives_the_named_seats_back() {
         accessible: false,
     };
     for (id, items) in [
-        (
-            1,
-            vec![HoldItem::Seats([4].as_slice().into()), too_many.clone()],
-        ),
+        (1, vec![HoldItem::Seats([4].as_slice().into()), too_many.clone()]),
         (2, vec![too_many, HoldItem::Seats([4].as_slice().into())]),
     ] {
         let refused = desk.no(1000, hold_items(1, id, &items));
-        assert_eq!(
-            refused,
-            Rejection::NotEnoughTogether {
-                held_may_return_at_ms: None
-            }
-        );
+        assert_eq!(refused, Rejection::NotEnoughTogether { held_may_return_at_ms: None });
         assert_eq!(desk.seat(4), SeatState::Available);
     }
     desk.ok(1000, hold_seats(3, &[4]));
@@ -85,12 +65,7 @@ fn a_hold_ends_at_its_expiry_and_not_before() {
 fn an_expired_hold_cannot_be_sold_extended_or_released() {
     let mut desk = Desk::open();
     desk.ok(1000, hold_seats(1, &[3]));
-    for kind in [
-        checkout(1, 1),
-        extend(1, 0),
-        release(1),
-        crate::kit::counter(1, 2),
-    ] {
+    for kind in [checkout(1, 1), extend(1, 0), release(1), crate::kit::counter(1, 2)] {
         assert_eq!(desk.no(61_000, kind), Rejection::HoldExpired);
     }
 }
@@ -118,10 +93,7 @@ fn a_released_hold_stays_released_and_says_so_again() {
     let again = desk.tell(1000, release(1));
     assert_eq!((again.replayed, again.result), (true, Ok(Done::Ok)));
     assert_eq!(desk.no(1000, extend(1, 0)), Rejection::HoldExpired);
-    assert_eq!(
-        desk.no(1000, release(77)),
-        Rejection::NotFound { what: "hold" }
-    );
+    assert_eq!(desk.no(1000, release(77)), Rejection::NotFound { what: "hold" });
 }
 
 #[test]
@@ -131,10 +103,7 @@ fn an_ended_hold_is_forgotten_with_its_key_an_hour_later() {
     desk.ok(2000, release(1));
     let hour = limits::DEDUP_AFTER_HOLD_MS;
     assert!(desk.tell(2000 + hour - 1, hold_seats(1, &[3])).replayed);
-    assert_eq!(
-        desk.no(2000 + hour, release(1)),
-        Rejection::NotFound { what: "hold" }
-    );
+    assert_eq!(desk.no(2000 + hour, release(1)), Rejection::NotFound { what: "hold" });
     desk.ok(2000 + hour, hold_seats(1, &[3]));
 }
 
@@ -170,26 +139,14 @@ fn a_key_with_another_content_or_another_buyer_is_refused() {
         let refused = desk.no(1000, with_key(hold_seats(2, &[4]), idempotency));
         assert_eq!(refused, Rejection::IdempotencyKeyReused);
     }
-    let no_session = Idempotency {
-        buyer: 7,
-        buyer_is_new: true,
-        ..mine
-    };
-    assert!(
-        desk.tell(1000, with_key(hold_seats(2, &[3]), no_session))
-            .replayed
-    );
+    let no_session = Idempotency { buyer: 7, buyer_is_new: true, ..mine };
+    assert!(desk.tell(1000, with_key(hold_seats(2, &[3]), no_session)).replayed);
     let checkout_with_it = {
-        let CommandKind::BeginCheckout(mut command) = checkout(1, 1) else {
-            unreachable!()
-        };
+        let CommandKind::BeginCheckout(mut command) = checkout(1, 1) else { unreachable!() };
         command.idempotency = mine;
         CommandKind::BeginCheckout(command)
     };
-    assert_eq!(
-        desk.no(1000, checkout_with_it),
-        Rejection::IdempotencyKeyReused
-    );
+    assert_eq!(desk.no(1000, checkout_with_it), Rejection::IdempotencyKeyReused);
 }
 
 #[test]
@@ -204,16 +161,11 @@ fn a_refusal_stores_nothing_and_may_be_tried_again() {
 
 #[test]
 fn a_full_dedup_table_refuses_new_keys_and_still_knows_the_old_ones() {
-    let limits = Limits {
-        dedup_entries_max: 1,
-        ..Limits::default()
-    };
+    let limits = Limits { dedup_entries_max: 1, ..Limits::default() };
     let mut desk = Desk::new(limits);
     desk.ok(1000, CommandKind::OpenOnsale(Box::new(theatre())));
     desk.ok(1000, hold_seats(1, &[3]));
-    let overloaded = Rejection::Overloaded {
-        bound: "dedup_entries_max",
-    };
+    let overloaded = Rejection::Overloaded { bound: "dedup_entries_max" };
     assert_eq!(desk.no(1000, hold_seats(2, &[4])), overloaded);
     assert_eq!(desk.no(1000, checkout(1, 1)), overloaded);
     assert!(desk.tell(1000, hold_seats(1, &[3])).replayed);
@@ -223,36 +175,19 @@ fn a_full_dedup_table_refuses_new_keys_and_still_knows_the_old_ones() {
 fn the_first_refusal_that_applies_is_the_answer() {
     let mut desk = Desk::open();
     desk.ok(1000, hold_seats(1, &[3]));
-    let late = Command {
-        not_after_ms: 999,
-        kind: hold_seats(1, &[3]),
-    };
-    let batch = Batch {
-        log_time_ms: 0,
-        commands: vec![late],
-    };
+    let late = Command { not_after_ms: 999, kind: hold_seats(1, &[3]) };
+    let batch = Batch { log_time_ms: 0, commands: vec![late] };
     let (mut outcomes, mut changes) = (Vec::new(), Vec::new());
     desk.shard.apply(99, &batch, &mut outcomes, &mut changes);
     assert_eq!(outcomes[0].result, Err(Rejection::TooLate));
     let nowhere = hold_items(9, 2, &[best(0)]);
-    assert_eq!(
-        desk.no(1000, nowhere),
-        Rejection::NotFound { what: "event" }
-    );
+    assert_eq!(desk.no(1000, nowhere), Rejection::NotFound { what: "event" });
     let mut early = theatre();
     (early.event, early.event_id, early.onsale_at_ms) = (3, "evt_3".into(), 9_000);
     desk.ok(1000, CommandKind::OpenOnsale(Box::new(early)));
-    assert_eq!(
-        invalid_field(desk.no(1000, hold_items(3, 2, &[best(0)]))),
-        "items/0/quantity"
-    );
+    assert_eq!(invalid_field(desk.no(1000, hold_items(3, 2, &[best(0)]))), "items/0/quantity");
     let refused = desk.no(1000, hold_items(3, 2, &[best(1)]));
-    assert_eq!(
-        refused,
-        Rejection::NotOnSale {
-            onsale_at_ms: 9_000
-        }
-    );
+    assert_eq!(refused, Rejection::NotOnSale { onsale_at_ms: 9_000 });
     desk.ok(9_000, hold_items(3, 2, &[best(1)]));
 }
 
@@ -280,11 +215,7 @@ fn items_that_make_no_sense_name_their_field() {
         (vec![wish(Some(0), Some(0))], "items/0/category"),
     ];
     for (items, field) in cases {
-        assert_eq!(
-            invalid_field(desk.no(1000, hold_items(1, 1, &items))),
-            field,
-            "{items:?}"
-        );
+        assert_eq!(invalid_field(desk.no(1000, hold_items(1, 1, &items))), field, "{items:?}");
     }
     desk.ok(1000, hold_seats(1, &[3]));
     let taken_id = with_key(hold_seats(1, &[4]), key(2));
@@ -295,13 +226,7 @@ fn items_that_make_no_sense_name_their_field() {
 fn a_buyer_cannot_hold_more_than_the_event_allows_and_gets_the_count_back() {
     let mut desk = Desk::open();
     let of = |id: u128, seats: &[u32]| {
-        with_key(
-            hold_seats(id, seats),
-            Idempotency {
-                buyer: 5,
-                ..key(id)
-            },
-        )
+        with_key(hold_seats(id, seats), Idempotency { buyer: 5, ..key(id) })
     };
     desk.ok(1000, of(1, &[0, 1, 2, 3, 4]));
     desk.ok(1000, of(2, &[8, 9, 10]));
@@ -318,22 +243,12 @@ fn a_buyer_cannot_hold_more_than_the_event_allows_and_gets_the_count_back() {
 fn extensions_are_counted_and_a_repeat_finds_its_own() {
     let mut desk = Desk::open();
     desk.ok(1000, hold_seats(1, &[3]));
-    let extended = Done::Extended {
-        hold: HoldId(1),
-        expires_at_ms: 90_000,
-        extensions: 1,
-    };
+    let extended = Done::Extended { hold: HoldId(1), expires_at_ms: 90_000, extensions: 1 };
     assert_eq!(desk.ok(30_000, extend(1, 0)), extended);
     let again = desk.tell(31_000, extend(1, 0));
     assert_eq!((again.replayed, again.result), (true, Ok(extended)));
-    assert_eq!(
-        desk.no(31_000, extend(1, 1)),
-        Rejection::ExtensionLimitReached
-    );
-    assert_eq!(
-        invalid_field(desk.no(31_000, extend(1, 2))),
-        "extensions_seen"
-    );
+    assert_eq!(desk.no(31_000, extend(1, 1)), Rejection::ExtensionLimitReached);
+    assert_eq!(invalid_field(desk.no(31_000, extend(1, 2))), "extensions_seen");
     desk.ok(89_999, CommandKind::Tick);
     assert_eq!(desk.seat(3), SeatState::Held);
     desk.ok(90_000, CommandKind::Tick);
@@ -349,28 +264,13 @@ fn sold_out_says_when_the_first_hold_ends() {
     }
     let refused = desk.no(3000, ga(4, 3));
     let held_may_return_at_ms = Some(6000);
-    assert_eq!(
-        refused,
-        Rejection::NotEnoughTogether {
-            held_may_return_at_ms
-        }
-    );
+    assert_eq!(refused, Rejection::NotEnoughTogether { held_may_return_at_ms });
     desk.ok(3000, ga(5, 2));
-    assert_eq!(
-        desk.no(3000, ga(6, 1)),
-        Rejection::SoldOut {
-            held_may_return_at_ms
-        }
-    );
+    assert_eq!(desk.no(3000, ga(6, 1)), Rejection::SoldOut { held_may_return_at_ms });
     desk.ok(3000, release(1));
     assert!(desk.tell(3000, ga(7, 6)).result.is_ok());
     let held_may_return_at_ms = Some(7000);
-    assert_eq!(
-        desk.no(3000, ga(8, 1)),
-        Rejection::SoldOut {
-            held_may_return_at_ms
-        }
-    );
+    assert_eq!(desk.no(3000, ga(8, 1)), Rejection::SoldOut { held_may_return_at_ms });
 }
 
 #[test]
@@ -383,14 +283,8 @@ fn seats_and_general_admission_are_held_together() {
         accessible: false,
     };
     let items = [HoldItem::Seats([3].as_slice().into()), standing];
-    let Done::Held(held) = desk.ok(1000, hold_items(1, 1, &items)) else {
-        unreachable!()
-    };
-    let sections: Vec<_> = held
-        .places
-        .iter()
-        .map(|place| (place.seat, place.section))
-        .collect();
+    let Done::Held(held) = desk.ok(1000, hold_items(1, 1, &items)) else { unreachable!() };
+    let sections: Vec<_> = held.places.iter().map(|place| (place.seat, place.section)).collect();
     assert_eq!(sections, [(Some(3), 0), (None, 2), (None, 2)]);
     let view = desk.shard.event(1).unwrap().view();
     assert_eq!(view.area(2).unwrap().held(), 2);
@@ -404,178 +298,9 @@ fn availability_is_two_bits_a_seat_from_the_low_bits_up() {
     desk.ok(1000, hold_seats(1, &[1, 4]));
     desk.ok(1000, hold_seats(2, &[5]));
     desk.ok(1000, crate::kit::counter(2, 1));
-    let section = desk
-        .shard
-        .event(1)
-        .unwrap()
-        .view()
-        .section_availability(0)
-        .unwrap();
+    let section = desk.shard.event(1).unwrap().view().section_availability(0).unwrap();
     assert_eq!(section.seats, [0b0000_0100, 0b0000_1001, 0]);
     assert_eq!((section.available, section.held, section.sold), (9, 2, 1));
-}
-
-#[test]
-fn seats_are_found_by_their_names_and_by_no_other() {
-    let desk = Desk::open();
-    let map = desk.shard.event(1).unwrap().view().seat_map.clone();
-    for seat in 0..map.seats() {
-        assert_eq!(map.seat_no(&map.label(seat).unwrap()), Some(seat));
-    }
-    assert_eq!(map.label(6).as_deref(), Some("S-B-1"));
-    for name in [
-        "", "S", "S-B", "S-B-0", "S-B-01", "S-B-+1", "S-B-7", "S-B-1 ", "T-B-1", "-1",
-    ] {
-        assert_eq!(map.seat_no(name), None, "{name}");
-    }
-    assert_eq!(map.section_no("G1"), Some(2));
-}
-
-#[test]
-fn an_opening_that_makes_no_sense_is_refused() {
-    let mut desk = Desk::new(Limits::default());
-    let rows = || vec![row("A", 4, &[])];
-    let good = || opening(1, &[1], vec![seated("S", 0, rows())]);
-    let mut cases = vec![];
-    let mut case = |field, change: &dyn Fn(&mut command::OpenOnsale)| {
-        let mut open = good();
-        change(&mut open);
-        cases.push((field, open));
-    };
-    case("event", &|o| o.event = 0);
-    case("event_id", &|o| o.event_id = "".into());
-    case("revision", &|o| o.revision = 0);
-    case("currency", &|o| o.currency = *b"eur");
-    case("prices_minor", &|o| o.prices_minor = vec![u64::MAX]);
-    case("prices_minor", &|o| o.prices_minor = vec![]);
-    case("rules/seats_per_order_max", &|o| {
-        o.rules.seats_per_order_max = 65
-    });
-    case("rules/hold_ttl_ms", &|o| o.rules.hold_ttl_ms = 999);
-    case("sections", &|o| o.sections = vec![]);
-    case("sections", &|o| o.sections.push(area("X", 0, 200_000)));
-    case("sections/key", &|o| o.sections.push(area("S", 0, 1)));
-    case("sections/category", &|o| o.sections[0].category = 1);
-    case("sections/capacity", &|o| o.sections.push(area("X", 0, 0)));
-    case("sections/rows", &|o| {
-        o.sections.push(seated("X", 0, vec![]))
-    });
-    case("sections/rows/seats", &|o| {
-        o.sections.push(seated("X", 0, vec![row("A", 0, &[])]))
-    });
-    let twice = || vec![row("A", 1, &[]), row("A", 1, &[])];
-    case("sections/rows/label", &|o| {
-        o.sections.push(seated("X", 0, twice()))
-    });
-    let dashed = || {
-        vec![
-            seated("S-A", 0, vec![row("B", 1, &[])]),
-            seated("Z", 0, rows()),
-        ]
-    };
-    case("sections/rows/label", &|o| {
-        o.sections = dashed();
-        o.sections.push(seated("Y", 0, vec![row("", 1, &[])]));
-    });
-    let backwards = || vec![row("A", 4, &[2, 1])];
-    case("sections/rows/accessible", &|o| {
-        o.sections.push(seated("X", 0, backwards()))
-    });
-    for (field, open) in cases {
-        let refused = desk.no(1000, CommandKind::OpenOnsale(Box::new(open)));
-        assert_eq!(invalid_field(refused), field);
-    }
-    let ambiguous = vec![
-        seated("S-A", 0, vec![row("B", 1, &[])]),
-        seated("S", 0, vec![row("A-B", 1, &[])]),
-    ];
-    let refused = desk.no(
-        1000,
-        CommandKind::OpenOnsale(Box::new(opening(1, &[1], ambiguous))),
-    );
-    assert_eq!(invalid_field(refused), "sections/rows/label");
-    desk.ok(1000, CommandKind::OpenOnsale(Box::new(good())));
-}
-
-#[test]
-fn opening_twice_changes_nothing_and_another_revision_is_refused() {
-    let mut desk = Desk::open();
-    desk.ok(1000, hold_seats(1, &[3]));
-    assert!(
-        desk.tell(1000, CommandKind::OpenOnsale(Box::new(theatre())))
-            .replayed
-    );
-    assert_eq!(desk.seat(3), SeatState::Held);
-    let newer = command::OpenOnsale {
-        revision: 2,
-        ..theatre()
-    };
-    let refused = desk.no(1000, CommandKind::OpenOnsale(Box::new(newer)));
-    assert_eq!(refused, Rejection::StaleRevision { in_force: 1 });
-    let other = command::OpenOnsale {
-        event_id: "evt_x".into(),
-        ..theatre()
-    };
-    let refused = desk.no(1000, CommandKind::OpenOnsale(Box::new(other)));
-    assert_eq!(invalid_field(refused), "event");
-    let other = command::OpenOnsale {
-        event: 8,
-        ..theatre()
-    };
-    let refused = desk.no(1000, CommandKind::OpenOnsale(Box::new(other)));
-    assert_eq!(invalid_field(refused), "event_id");
-}
-
-#[test]
-fn a_change_of_prices_leaves_holds_at_theirs() {
-    let mut desk = Desk::open();
-    desk.ok(1000, hold_seats(1, &[3]));
-    let change = ChangeOnsale {
-        event: 1,
-        revision: 2,
-        onsale_at_ms: 0,
-        prices_minor: vec![1, 2, 3],
-        rules: crate::kit::rules(),
-    };
-    let command = |change: &ChangeOnsale| CommandKind::ChangeOnsale(Box::new(change.clone()));
-    let wrong = ChangeOnsale {
-        prices_minor: vec![1],
-        ..change.clone()
-    };
-    assert_eq!(
-        invalid_field(desk.no(1000, command(&wrong))),
-        "prices_minor"
-    );
-    desk.ok(1000, command(&change));
-    assert!(desk.tell(1000, command(&change)).replayed);
-    assert_eq!(
-        desk.shard.hold(HoldId(1)).unwrap().places[0].price_minor,
-        5000
-    );
-    let Done::Held(held) = desk.ok(1000, hold_seats(2, &[4])) else {
-        unreachable!()
-    };
-    assert_eq!(held.places[0].price_minor, 2);
-    let view = desk.shard.event(1).unwrap().view();
-    assert_eq!(
-        (view.revision, view.prices_minor.to_vec()),
-        (2, vec![1, 2, 3])
-    );
-}
-
-#[test]
-fn a_selling_shard_and_the_control_group_refuse_each_others_commands() {
-    let mut desk = Desk::open();
-    let publish = command::PublishEvent {
-        event_id: "evt_1".into(),
-        revision: 1,
-    };
-    let refused = desk.no(1000, CommandKind::PublishEvent(publish));
-    assert_eq!(refused, Rejection::WrongShard);
-    desk.shard = Shard::new(0, 4, Limits::default());
-    let refused = desk.no(1000, CommandKind::OpenOnsale(Box::new(club())));
-    assert_eq!(refused, Rejection::WrongShard);
-    desk.ok(1000, CommandKind::Tick);
 }
 
 #[test]
@@ -596,8 +321,5 @@ fn pieces_stay_near_each_other_where_no_row_has_all() {
         section: None,
         accessible: false,
     };
-    assert_eq!(
-        seats_of(desk.ok(1000, hold_items(1, 1, &[front]))),
-        [12, 13, 14, 15, 17]
-    );
+    assert_eq!(seats_of(desk.ok(1000, hold_items(1, 1, &[front]))), [12, 13, 14, 15, 17]);
 }

@@ -30,9 +30,7 @@ impl Naive {
 
     fn new_hold(&mut self, asked: &Hold) -> Result<Held, Rejection> {
         if self.keys.len() >= self.limits.dedup_entries_max as usize {
-            return Err(Rejection::Overloaded {
-                bound: "dedup_entries_max",
-            });
+            return Err(Rejection::Overloaded { bound: "dedup_entries_max" });
         }
         let alive =
             |hold: &&NaiveHold| matches!(hold.state, HoldState::Live | HoldState::InCheckout);
@@ -48,9 +46,7 @@ impl Naive {
         let wanted = self.check_items(asked)?;
         let open = &event.open;
         if self.now < open.onsale_at_ms {
-            return Err(Rejection::NotOnSale {
-                onsale_at_ms: open.onsale_at_ms,
-            });
+            return Err(Rejection::NotOnSale { onsale_at_ms: open.onsale_at_ms });
         }
         let buyer = asked.idempotency.buyer;
         let max = open.rules.seats_per_buyer_max;
@@ -59,12 +55,7 @@ impl Naive {
         }
         let places = self.choose(asked)?;
         let expires_at_ms = self.now + u64::from(open.rules.hold_ttl_ms);
-        let held = Held {
-            hold: asked.hold,
-            held_at_ms: self.now,
-            expires_at_ms,
-            places,
-        };
+        let held = Held { hold: asked.hold, held_at_ms: self.now, expires_at_ms, places };
         let hold = NaiveHold {
             event: asked.event,
             key: asked.idempotency.key,
@@ -77,12 +68,7 @@ impl Naive {
         };
         self.holds.insert(asked.hold.0, hold);
         let (request, answer) = (asked.idempotency.request, Done::Held(held.clone()));
-        let entry = NaiveKey {
-            request,
-            buyer,
-            answer,
-            forget_at: None,
-        };
+        let entry = NaiveKey { request, buyer, answer, forget_at: None };
         self.keys.insert(asked.idempotency.key, entry);
         Ok(held)
     }
@@ -116,9 +102,7 @@ impl Naive {
                         }
                     }
                 }
-                HoldItem::BestAvailable {
-                    category, section, ..
-                } => {
+                HoldItem::BestAvailable { category, section, .. } => {
                     let open = &event.open;
                     let categories = open.prices_minor.len();
                     if category.is_some_and(|c| usize::from(c) >= categories) {
@@ -157,6 +141,22 @@ impl Naive {
         live.chain(fenced).min()
     }
 
+    /// Places left by section; none where seats are numbered.
+    fn places_left(&self, no: u32) -> Vec<u32> {
+        let event = &self.events[&no];
+        (0..event.open.sections.len())
+            .map(|section| {
+                let command::SectionKind::GeneralAdmission { capacity } =
+                    event.open.sections[section].kind
+                else {
+                    return 0;
+                };
+                let (held, sold) = self.area(no, section as u16);
+                capacity - held - sold
+            })
+            .collect()
+    }
+
     fn choose(&self, asked: &Hold) -> Result<smallvec::SmallVec<[Place; 4]>, Rejection> {
         let event = &self.events[&asked.event];
         let mut named = BTreeSet::new();
@@ -170,33 +170,17 @@ impl Naive {
         if !seats.is_empty() {
             return Err(Rejection::SeatUnavailable { seats });
         }
-        let mut free: BTreeSet<u32> = (0..event.seats.len() as u32)
-            .filter(|seat| !taken(seat))
-            .collect();
+        let mut free: BTreeSet<u32> =
+            (0..event.seats.len() as u32).filter(|seat| !taken(seat)).collect();
         free.retain(|seat| !named.contains(seat));
-        let mut left: Vec<u32> = (0..event.open.sections.len())
-            .map(|section| {
-                let command::SectionKind::GeneralAdmission { capacity } =
-                    event.open.sections[section].kind
-                else {
-                    return 0;
-                };
-                let (held, sold) = self.area(asked.event, section as u16);
-                capacity - held - sold
-            })
-            .collect();
+        let mut left = self.places_left(asked.event);
         let mut places = smallvec::SmallVec::new();
         for item in &asked.items {
             match item {
                 HoldItem::Seats(seats) => {
                     places.extend(seats.iter().map(|&seat| self.seat_place(asked.event, seat)));
                 }
-                HoldItem::BestAvailable {
-                    quantity,
-                    category,
-                    section,
-                    accessible,
-                } => {
+                HoldItem::BestAvailable { quantity, category, section, accessible } => {
                     let n = usize::from(*quantity);
                     let (sections, areas) = self.sections(asked.event, *category, *section);
                     let eligible: Vec<u32> = free
@@ -206,30 +190,21 @@ impl Naive {
                         .filter(|&s| sections.contains(&event.seats[s as usize].section))
                         .collect();
                     let total = match areas {
-                        true => sections
-                            .iter()
-                            .map(|&s| left[usize::from(s)] as usize)
-                            .sum(),
+                        true => sections.iter().map(|&s| left[usize::from(s)] as usize).sum(),
                         false => eligible.len(),
                     };
                     let held_may_return_at_ms = self.may_return(asked.event);
                     if total == 0 {
-                        return Err(Rejection::SoldOut {
-                            held_may_return_at_ms,
-                        });
+                        return Err(Rejection::SoldOut { held_may_return_at_ms });
                     }
                     if total < n {
-                        return Err(Rejection::NotEnoughTogether {
-                            held_may_return_at_ms,
-                        });
+                        return Err(Rejection::NotEnoughTogether { held_may_return_at_ms });
                     }
                     if areas {
                         self.fill_areas(asked.event, &sections, n, &mut left, &mut places);
                         continue;
                     }
-                    let best = self
-                        .best(asked.event, &sections, &eligible, n)
-                        .expect("enough");
+                    let best = self.best(asked.event, &sections, &eligible, n).expect("enough");
                     for seat in best {
                         free.remove(&seat);
                         places.push(self.seat_place(asked.event, seat));
@@ -248,9 +223,7 @@ impl Naive {
         left: &mut [u32],
         places: &mut smallvec::SmallVec<[Place; 4]>,
     ) {
-        let whole = sections
-            .iter()
-            .find(|&&s| left[usize::from(s)] as usize >= n);
+        let whole = sections.iter().find(|&&s| left[usize::from(s)] as usize >= n);
         let order = whole.map_or(sections.to_vec(), |&section| vec![section]);
         let mut missing = n;
         for section in order {
@@ -260,12 +233,7 @@ impl Naive {
                 let open = &self.events[&event].open;
                 let category = open.sections[usize::from(section)].category;
                 let price_minor = open.prices_minor[usize::from(category)];
-                places.push(Place {
-                    seat: None,
-                    section,
-                    category,
-                    price_minor,
-                });
+                places.push(Place { seat: None, section, category, price_minor });
             }
         }
     }
@@ -294,16 +262,9 @@ impl Naive {
 
     fn seat_place(&self, event: u32, seat: u32) -> Place {
         let event = &self.events[&event];
-        let NaiveSeat {
-            section, category, ..
-        } = event.seats[seat as usize];
+        let NaiveSeat { section, category, .. } = event.seats[seat as usize];
         let price_minor = event.open.prices_minor[usize::from(category)];
-        Place {
-            seat: Some(seat),
-            section,
-            category,
-            price_minor,
-        }
+        Place { seat: Some(seat), section, category, price_minor }
     }
 
     pub(super) fn release(&mut self, id: u128) -> Answer {
@@ -342,14 +303,7 @@ impl Naive {
             hold.expires_at_ms = hold.expires_at_ms.max(now + u64::from(rules.hold_ttl_ms));
         }
         let (expires_at_ms, extensions) = (hold.expires_at_ms, hold.extensions);
-        (
-            repeat,
-            Ok(Done::Extended {
-                hold: HoldId(id),
-                expires_at_ms,
-                extensions,
-            }),
-        )
+        (repeat, Ok(Done::Extended { hold: HoldId(id), expires_at_ms, extensions }))
     }
 
     pub fn seats_by(&self, event: u32, of: impl Fn(&super::NaiveOrder) -> bool) -> usize {

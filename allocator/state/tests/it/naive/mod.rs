@@ -78,11 +78,7 @@ pub struct NaiveJob {
 
 impl NaiveJob {
     pub fn due_at(&self) -> u64 {
-        if self.lease == 0 {
-            self.not_before
-        } else {
-            self.not_before.max(self.lease_until)
-        }
+        if self.lease == 0 { self.not_before } else { self.not_before.max(self.lease_until) }
     }
 }
 
@@ -150,11 +146,7 @@ impl Naive {
     pub fn apply(&mut self, batch: &Batch) -> Vec<Answer> {
         self.now = self.now.max(batch.log_time_ms);
         self.pass_time();
-        batch
-            .commands
-            .iter()
-            .map(|command| self.command(command))
-            .collect()
+        batch.commands.iter().map(|command| self.command(command)).collect()
     }
 
     fn pass_time(&mut self) {
@@ -255,21 +247,11 @@ impl Naive {
             } else if open.revision <= known.open.revision {
                 (true, Ok(Done::Ok))
             } else {
-                (
-                    false,
-                    Err(Rejection::StaleRevision {
-                        in_force: known.open.revision,
-                    }),
-                )
+                (false, Err(Rejection::StaleRevision { in_force: known.open.revision }))
             };
         }
-        self.events.insert(
-            open.event,
-            NaiveEvent {
-                open: open.clone(),
-                seats: places::seats(open),
-            },
-        );
+        self.events
+            .insert(open.event, NaiveEvent { open: open.clone(), seats: places::seats(open) });
         (false, Ok(Done::Ok))
     }
 
@@ -283,11 +265,7 @@ impl Naive {
         if change.prices_minor.len() != event.open.prices_minor.len() {
             return (false, invalid("prices_minor"));
         }
-        let Rules {
-            seats_per_order_max,
-            hold_ttl_ms,
-            ..
-        } = change.rules;
+        let Rules { seats_per_order_max, hold_ttl_ms, .. } = change.rules;
         if !(1..=64).contains(&seats_per_order_max) {
             return (false, invalid("rules/seats_per_order_max"));
         }
@@ -307,35 +285,39 @@ impl Naive {
             if let Some(known) = self.keys.get(&key.key) {
                 let same =
                     known.request == key.request && (key.buyer_is_new || known.buyer == key.buyer);
-                return if same {
-                    (true, Ok(known.answer.clone()))
-                } else {
-                    reused
-                };
+                return if same { (true, Ok(known.answer.clone())) } else { reused };
             }
             if self.keys.len() >= self.limits.dedup_entries_max as usize {
-                return (
-                    false,
-                    Err(Rejection::Overloaded {
-                        bound: "dedup_entries_max",
-                    }),
-                );
+                return (false, Err(Rejection::Overloaded { bound: "dedup_entries_max" }));
             }
         }
+        let replayed = match self.prepare_document(asked) {
+            Ok(replayed) => replayed,
+            Err(rejection) => return (false, Err(rejection)),
+        };
+        let known = &self.documents[&*asked.event_id];
+        let (event, shard, revision) = (known.event, known.shard, asked.revision);
+        let answer = Done::Prepared { event, shard, revision };
+        if let Some(key) = &asked.idempotency {
+            let forget_at = Some(self.now + 24 * HOUR);
+            let (request, buyer) = (key.request, key.buyer);
+            let entry = NaiveKey { request, buyer, answer: answer.clone(), forget_at };
+            self.keys.insert(key.key, entry);
+        }
+        (replayed, Ok(answer))
+    }
+
+    /// Stores a revision; was it stored before?
+    fn prepare_document(&mut self, asked: &PrepareEvent) -> Result<bool, Rejection> {
         let stored = Some((asked.revision, asked.document.to_vec()));
         let count = self.documents.len();
         let mut replayed = false;
         match self.documents.get_mut(&*asked.event_id) {
             None if count >= self.limits.events_max as usize => {
-                return (
-                    false,
-                    Err(Rejection::Overloaded {
-                        bound: "events_max",
-                    }),
-                );
+                return Err(Rejection::Overloaded { bound: "events_max" });
             }
             None if asked.revision != 1 => {
-                return (false, Err(Rejection::StaleRevision { in_force: 0 }));
+                return Err(Rejection::StaleRevision { in_force: 0 });
             }
             None => {
                 let document = NaiveDocument {
@@ -348,54 +330,29 @@ impl Naive {
                 self.documents.insert(asked.event_id.to_string(), document);
             }
             Some(known) if known.organizer != *asked.organizer => {
-                return (false, invalid("organizer"));
+                return invalid("organizer");
             }
             Some(known) if known.published == stored || known.prepared == stored => replayed = true,
             Some(known) => {
                 let in_force = known.published.as_ref().map_or(0, |published| published.0);
                 if known.prepared.is_some() || asked.revision != in_force + 1 {
-                    return (false, Err(Rejection::StaleRevision { in_force }));
+                    return Err(Rejection::StaleRevision { in_force });
                 }
                 known.prepared = stored;
             }
         }
-        let known = &self.documents[&*asked.event_id];
-        let (event, shard, revision) = (known.event, known.shard, asked.revision);
-        let answer = Done::Prepared {
-            event,
-            shard,
-            revision,
-        };
-        if let Some(key) = &asked.idempotency {
-            let forget_at = Some(self.now + 24 * HOUR);
-            let (request, buyer) = (key.request, key.buyer);
-            let entry = NaiveKey {
-                request,
-                buyer,
-                answer: answer.clone(),
-                forget_at,
-            };
-            self.keys.insert(key.key, entry);
-        }
-        (replayed, Ok(answer))
+        Ok(replayed)
     }
 
     fn publish(&mut self, event_id: &str, revision: u64) -> Answer {
         let Some(document) = self.documents.get_mut(event_id) else {
             return (false, Err(Rejection::NotFound { what: "event" }));
         };
-        if document
-            .prepared
-            .as_ref()
-            .is_some_and(|prepared| prepared.0 == revision)
-        {
+        if document.prepared.as_ref().is_some_and(|prepared| prepared.0 == revision) {
             document.published = document.prepared.take();
             return (false, Ok(Done::Ok));
         }
-        let in_force = document
-            .published
-            .as_ref()
-            .map_or(0, |published| published.0);
+        let in_force = document.published.as_ref().map_or(0, |published| published.0);
         if in_force == revision && revision > 0 {
             return (true, Ok(Done::Ok));
         }
@@ -404,8 +361,5 @@ impl Naive {
 }
 
 pub fn undecided(status: OrderStatus) -> bool {
-    matches!(
-        status,
-        OrderStatus::Processing | OrderStatus::ActionRequired
-    )
+    matches!(status, OrderStatus::Processing | OrderStatus::ActionRequired)
 }

@@ -27,16 +27,7 @@ impl Naive {
             return answer;
         }
         let done = Done::CheckoutBegun { order: asked.order };
-        (
-            false,
-            self.sell(
-                asked.hold,
-                asked.order,
-                &asked.idempotency,
-                Some(asked),
-                done,
-            ),
-        )
+        (false, self.sell(asked.hold, asked.order, &asked.idempotency, Some(asked), done))
     }
 
     pub(super) fn counter(&mut self, asked: &SellOverTheCounter) -> Answer {
@@ -44,10 +35,48 @@ impl Naive {
             return answer;
         }
         let done = Done::Sold { order: asked.order };
-        (
-            false,
-            self.sell(asked.hold, asked.order, &asked.idempotency, None, done),
-        )
+        (false, self.sell(asked.hold, asked.order, &asked.idempotency, None, done))
+    }
+
+    fn may_sell(
+        &self,
+        hold_id: HoldId,
+        order_id: OrderId,
+        checkout: Option<&BeginCheckout>,
+    ) -> Result<(), Rejection> {
+        if self.keys.len() >= self.limits.dedup_entries_max as usize {
+            return Err(Rejection::Overloaded { bound: "dedup_entries_max" });
+        }
+        if self.orders.len() >= self.limits.orders_max as usize {
+            return Err(Rejection::Overloaded { bound: "orders_max" });
+        }
+        let Some(hold) = self.holds.get(&hold_id.0) else {
+            return Err(Rejection::NotFound { what: "hold" });
+        };
+        if order_id.0 % 65536 != 0 || self.orders.contains_key(&order_id.0) {
+            return invalid("order");
+        }
+        let method = checkout.map_or("", |checkout| &checkout.payment_method);
+        let free = hold.answer.places.iter().all(|place| place.price_minor == 0);
+        if checkout.is_some() && (method.len() > 255 || (method.is_empty() && !free)) {
+            return invalid("payment_method");
+        }
+        match hold.state {
+            HoldState::Live => {}
+            HoldState::InCheckout => return Err(Rejection::HoldInCheckout),
+            _ => return Err(Rejection::HoldExpired),
+        }
+        let n = hold.answer.places.len();
+        let max = self.events[&hold.event].open.rules.seats_per_buyer_max;
+        let email = checkout.map_or(0, |checkout| checkout.email);
+        let card = checkout.and_then(|checkout| checkout.card).unwrap_or(0);
+        let by_email = self.seats_by(hold.event, |order| order.email == email);
+        let by_card = self.seats_by(hold.event, |order| order.card == card);
+        let too_many = |buyer: u64, has: usize| buyer != 0 && has + n > max.into();
+        if max > 0 && (too_many(email, by_email) || too_many(card, by_card)) {
+            return Err(Rejection::BuyerLimitReached { seats_max: max });
+        }
+        Ok(())
     }
 
     fn sell(
@@ -58,71 +87,23 @@ impl Naive {
         checkout: Option<&BeginCheckout>,
         done: Done,
     ) -> Result<Done, Rejection> {
-        if self.keys.len() >= self.limits.dedup_entries_max as usize {
-            return Err(Rejection::Overloaded {
-                bound: "dedup_entries_max",
-            });
-        }
-        if self.orders.len() >= self.limits.orders_max as usize {
-            return Err(Rejection::Overloaded {
-                bound: "orders_max",
-            });
-        }
-        let Some(hold) = self.holds.get(&hold_id.0) else {
-            return Err(Rejection::NotFound { what: "hold" });
-        };
-        if order_id.0 % 65536 != 0 || self.orders.contains_key(&order_id.0) {
-            return invalid("order");
-        }
-        let total: u64 = hold
-            .answer
-            .places
-            .iter()
-            .map(|place| place.price_minor)
-            .sum();
-        let method = checkout.map_or("", |checkout| &checkout.payment_method);
-        if checkout.is_some() && (method.len() > 255 || (method.is_empty() && total > 0)) {
-            return invalid("payment_method");
-        }
-        match hold.state {
-            HoldState::Live => {}
-            HoldState::InCheckout => return Err(Rejection::HoldInCheckout),
-            _ => return Err(Rejection::HoldExpired),
-        }
-        let email = checkout.map_or(0, |checkout| checkout.email);
-        let card = checkout.and_then(|checkout| checkout.card).unwrap_or(0);
-        let n = hold.answer.places.len();
-        let max = self.events[&hold.event].open.rules.seats_per_buyer_max;
-        let by_email = self.seats_by(hold.event, |order| order.email == email);
-        let by_card = self.seats_by(hold.event, |order| order.card == card);
-        if max > 0
-            && ((email != 0 && by_email + n > max.into())
-                || (card != 0 && by_card + n > max.into()))
-        {
-            return Err(Rejection::BuyerLimitReached { seats_max: max });
-        }
+        self.may_sell(hold_id, order_id, checkout)?;
+        let hold = &self.holds[&hold_id.0];
+        let total: u64 = hold.answer.places.iter().map(|place| place.price_minor).sum();
         let pay = checkout.is_some() && total > 0;
         let order = NaiveOrder {
             event: hold.event,
             hold: hold_id.0,
             hold_key: hold.key,
             buyer: hold.buyer,
-            email,
-            card,
-            status: if pay {
-                OrderStatus::Processing
-            } else {
-                OrderStatus::Sold
-            },
+            email: checkout.map_or(0, |checkout| checkout.email),
+            card: checkout.and_then(|checkout| checkout.card).unwrap_or(0),
+            status: if pay { OrderStatus::Processing } else { OrderStatus::Sold },
             failure: None,
             places: hold.answer.places.to_vec(),
-            fence: if pay {
-                self.now + self.limits.payment_fence_max_ms
-            } else {
-                0
-            },
+            fence: if pay { self.now + self.limits.payment_fence_max_ms } else { 0 },
             created: self.now,
-            method: method.to_owned(),
+            method: checkout.map_or(String::new(), |c| c.payment_method.to_string()),
             intent: None,
             url: None,
             signatures: Vec::new(),
@@ -131,48 +112,19 @@ impl Naive {
         };
         self.orders.insert(order_id.0, order);
         let hold = self.holds.get_mut(&hold_id.0).expect("hold");
-        hold.state = if pay {
-            HoldState::InCheckout
-        } else {
-            HoldState::Sold
-        };
+        hold.state = if pay { HoldState::InCheckout } else { HoldState::Sold };
         hold.order = Some(order_id.0);
-        self.add_job(
-            order_id.0,
-            if pay {
-                JobKind::Authorise
-            } else {
-                JobKind::Issue
-            },
-            0,
-            0,
-        );
+        self.add_job(order_id.0, if pay { JobKind::Authorise } else { JobKind::Issue }, 0, 0);
         let forget_at = Some(self.now + 24 * HOUR);
         let (request, buyer) = (key.request, key.buyer);
-        self.keys.insert(
-            key.key,
-            NaiveKey {
-                request,
-                buyer,
-                answer: done.clone(),
-                forget_at,
-            },
-        );
+        self.keys.insert(key.key, NaiveKey { request, buyer, answer: done.clone(), forget_at });
         Ok(done)
     }
 
     fn add_job(&mut self, order: u128, kind: JobKind, attempts: u32, first: u64) {
         self.last_job += 1;
         let not_before = self.now;
-        let job = NaiveJob {
-            kind,
-            order,
-            not_before,
-            lease: 0,
-            lease_until: 0,
-            attempts,
-            first,
-        };
+        let job = NaiveJob { kind, order, not_before, lease: 0, lease_until: 0, attempts, first };
         self.jobs.insert(self.last_job, job);
     }
 
@@ -238,12 +190,7 @@ impl Naive {
                 job.first = self.now;
             }
         }
-        (
-            false,
-            Ok(Done::Leased(
-                due.iter().map(|&(_, id)| self.in_hand(id)).collect(),
-            )),
-        )
+        (false, Ok(Done::Leased(due.iter().map(|&(_, id)| self.in_hand(id)).collect())))
     }
 
     fn in_hand(&self, id: u64) -> LeasedJob {
@@ -317,8 +264,7 @@ impl Naive {
             return (false, Err(Rejection::StaleLease));
         }
         self.report(id, &job, &report.result);
-        self.reports
-            .insert(id, (report.lease, report.result.clone(), job.order));
+        self.reports.insert(id, (report.lease, report.result.clone(), job.order));
         let (order, status) = (OrderId(job.order), self.orders[&job.order].status);
         (false, Ok(Done::Settled { order, status }))
     }
@@ -333,11 +279,7 @@ impl Naive {
         let order = self.orders.get_mut(&job.order).expect("order");
         match result {
             JobResult::Retry { after_ms } => return wait(&mut self.jobs, *after_ms),
-            JobResult::ActionRequired {
-                payment_intent,
-                next_action_url,
-                poll_after_ms,
-            } => {
+            JobResult::ActionRequired { payment_intent, next_action_url, poll_after_ms } => {
                 order.intent = Some(payment_intent.to_string());
                 order.url = Some(next_action_url.to_string());
                 order.status = OrderStatus::ActionRequired;
@@ -357,23 +299,14 @@ impl Naive {
                 self.holds.get_mut(&hold_id).expect("hold").state = HoldState::Sold;
                 self.add_job(job.order, JobKind::Capture, 0, 0);
             }
-            JobResult::Declined {
-                payment_intent,
-                reason,
-            } => {
+            JobResult::Declined { payment_intent, reason } => {
                 if let Some(intent) = payment_intent {
                     order.intent = Some(intent.to_string());
                 }
                 self.fail(job.order, "payment_declined", reason);
             }
-            JobResult::Captured {
-                signing_key,
-                signatures,
-            }
-            | JobResult::Issued {
-                signing_key,
-                signatures,
-            } => {
+            JobResult::Captured { signing_key, signatures }
+            | JobResult::Issued { signing_key, signatures } => {
                 order.status = OrderStatus::Confirmed;
                 order.signing_key = *signing_key;
                 order.signatures = signatures.clone();

@@ -44,11 +44,7 @@ impl Naive {
             }
             if hold.state == HoldState::InCheckout {
                 let fence = self.orders[&hold.order.expect("order")].fence;
-                return (
-                    SeatState::Held,
-                    hold.expires_at_ms.max(fence),
-                    hold.key as u64,
-                );
+                return (SeatState::Held, hold.expires_at_ms.max(fence), hold.key as u64);
             }
         }
         for order in self.orders.values().filter(|order| order.event == event) {
@@ -62,22 +58,13 @@ impl Naive {
     /// Held and sold places of a general admission area.
     pub fn area(&self, event: u32, section: u16) -> (u32, u32) {
         let count = |places: &[Place]| {
-            places
-                .iter()
-                .filter(|p| p.seat.is_none() && p.section == section)
-                .count() as u32
+            places.iter().filter(|p| p.seat.is_none() && p.section == section).count() as u32
         };
         let held = self.holds.values().filter(|hold| {
             hold.event == event && matches!(hold.state, HoldState::Live | HoldState::InCheckout)
         });
-        let sold = self
-            .orders
-            .values()
-            .filter(|o| o.event == event && has_seats(o.status));
-        (
-            held.map(|hold| count(&hold.answer.places)).sum(),
-            sold.map(|o| count(&o.places)).sum(),
-        )
+        let sold = self.orders.values().filter(|o| o.event == event && has_seats(o.status));
+        (held.map(|hold| count(&hold.answer.places)).sum(), sold.map(|o| count(&o.places)).sum())
     }
 
     /// Seats of a session in holds that have seats and in orders that have.
@@ -99,28 +86,17 @@ impl Naive {
     pub fn best(&self, event: u32, sections: &[u16], free: &[u32], n: usize) -> Option<Vec<u32>> {
         let seats = &self.events[&event].seats;
         let of = |section: u16| -> Vec<u32> {
-            free.iter()
-                .copied()
-                .filter(|&s| seats[s as usize].section == section)
-                .collect()
+            free.iter().copied().filter(|&s| seats[s as usize].section == section).collect()
         };
         for &section in sections {
             if let Some((_, window)) = self.window(event, &of(section), n, None) {
                 return Some(window);
             }
         }
-        if sections
-            .iter()
-            .map(|&section| of(section).len())
-            .sum::<usize>()
-            < n
-        {
+        if sections.iter().map(|&section| of(section).len()).sum::<usize>() < n {
             return None;
         }
-        let roomy = sections
-            .iter()
-            .copied()
-            .find(|&section| of(section).len() >= n);
+        let roomy = sections.iter().copied().find(|&section| of(section).len() >= n);
         let sections = roomy.map_or(sections.to_vec(), |section| vec![section]);
         let mut chosen = Vec::new();
         for section in sections {
@@ -165,10 +141,7 @@ impl Naive {
                 found.push((away, seat.row, middle.abs() as u64, seat.at, window));
             }
         }
-        found
-            .into_iter()
-            .min()
-            .map(|(_, row, _, _, window)| (row, window))
+        found.into_iter().min().map(|(_, row, _, _, window)| (row, window))
     }
 }
 
