@@ -40,18 +40,8 @@ impl Breaker {
     /// a probe fails, up to `pause_max`.
     #[must_use]
     pub fn new(failures_max: u32, pause_first: Duration, pause_max: Duration) -> Breaker {
-        let state = State {
-            failures: 0,
-            shut_until: None,
-            pause: pause_first,
-            probing: false,
-        };
-        Breaker {
-            failures_max,
-            pause_first,
-            pause_max,
-            state: Mutex::new(state),
-        }
+        let state = State { failures: 0, shut_until: None, pause: pause_first, probing: false };
+        Breaker { failures_max, pause_first, pause_max, state: Mutex::new(state) }
     }
 
     /// Whether a call may be made now; after a pause, one caller gets to probe.
@@ -70,12 +60,7 @@ impl Breaker {
     /// The call was answered.
     pub fn succeeded(&self) {
         let mut state = self.state.lock();
-        *state = State {
-            failures: 0,
-            shut_until: None,
-            pause: self.pause_first,
-            probing: false,
-        };
+        *state = State { failures: 0, shut_until: None, pause: self.pause_first, probing: false };
     }
 
     /// The call was not answered, or with nonsense.

@@ -13,10 +13,7 @@ use crate::{Failure, limits};
 /// `invalid_request` when the address is not `host:port`.
 pub fn connect(address: &str) -> Result<Channel, Failure> {
     let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|error| {
-        Failure::new(
-            Code::InvalidRequest,
-            format!("{address} is not host:port: {error}"),
-        )
+        Failure::new(Code::InvalidRequest, format!("{address} is not host:port: {error}"))
     })?;
     Ok(endpoint
         .connect_timeout(limits::CONNECT_TIMEOUT)

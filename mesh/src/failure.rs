@@ -36,10 +36,7 @@ impl Failure {
     /// An invalid request: which field, and what is wrong with it.
     #[must_use]
     pub fn invalid(field: impl Into<String>, detail: impl Into<String>) -> Failure {
-        Failure {
-            field: field.into(),
-            ..Failure::new(Code::InvalidRequest, detail)
-        }
+        Failure { field: field.into(), ..Failure::new(Code::InvalidRequest, detail) }
     }
 }
 

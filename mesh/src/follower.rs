@@ -22,13 +22,7 @@ pub struct Follower {
 
 impl Follower {
     pub(crate) fn new(client: ShardClient, shard: u32, turn: usize) -> Follower {
-        Follower {
-            client,
-            shard,
-            index: 0,
-            turn,
-            stream: None,
-        }
+        Follower { client, shard, index: 0, turn, stream: None }
     }
 
     /// The shard that is followed.
@@ -79,10 +73,7 @@ impl Follower {
         let channel = self.client.channel_in_turn(self.turn);
         let mut service =
             FeedServiceClient::new(channel).max_decoding_message_size(limits::MESSAGE_BYTES_MAX);
-        let request = FollowRequest {
-            shard: self.shard,
-            from_index: self.index,
-        };
+        let request = FollowRequest { shard: self.shard, from_index: self.index };
         let opening = tokio::time::timeout(Duration::from_secs(5), service.follow(request));
         match opening.await {
             Ok(Ok(response)) => {

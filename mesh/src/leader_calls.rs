@@ -91,9 +91,7 @@ impl ShardClient {
             .on_leader(shard, deadline, |channel, timeout| {
                 let request = timed(request.clone(), timeout);
                 async move {
-                    pb::raft_service_client::RaftServiceClient::new(channel)
-                        .propose(request)
-                        .await
+                    pb::raft_service_client::RaftServiceClient::new(channel).propose(request).await
                 }
             })
             .await?;

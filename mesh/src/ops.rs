@@ -36,10 +36,7 @@ impl Readiness {
     #[must_use]
     pub fn part(&self, name: &'static str) -> Part {
         self.parts.lock().entry(name).or_insert(false);
-        Part {
-            readiness: self.clone(),
-            name,
-        }
+        Part { readiness: self.clone(), name }
     }
 
     /// Whether all registered parts can serve.
@@ -115,17 +112,13 @@ fn answer(
         (&Method::GET, "/livez") => (StatusCode::OK, "alive\n".to_owned()),
         (&Method::GET, "/readyz") if readiness.is_ready() => (StatusCode::OK, readiness.describe()),
         (&Method::GET, "/readyz") => (StatusCode::SERVICE_UNAVAILABLE, readiness.describe()),
-        (&Method::GET, "/metrics") => (
-            StatusCode::OK,
-            metrics.map(PrometheusHandle::render).unwrap_or_default(),
-        ),
+        (&Method::GET, "/metrics") => {
+            (StatusCode::OK, metrics.map(PrometheusHandle::render).unwrap_or_default())
+        }
         (_, "/livez" | "/readyz" | "/metrics") => {
             (StatusCode::METHOD_NOT_ALLOWED, "GET only\n".to_owned())
         }
-        _ => (
-            StatusCode::NOT_FOUND,
-            "there are /livez, /readyz and /metrics here\n".to_owned(),
-        ),
+        _ => (StatusCode::NOT_FOUND, "there are /livez, /readyz and /metrics here\n".to_owned()),
     };
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;

@@ -9,6 +9,8 @@ use tonic::{
     service::Routes,
     transport::{Server, server::TcpIncoming},
 };
+pub use tonic_health::server::HealthReporter;
+use tonic_health::{pb::health_server::HealthServer, server::HealthService};
 
 use crate::{Failure, limits};
 
@@ -37,17 +39,13 @@ pub async fn serve_grpc(
     }
 }
 
-/// What every gRPC server has besides its own services: health and reflection v1.
-///
-/// The whole server ("") is SERVING from the start; readiness is said on the ops listener.
+/// What every gRPC server has besides its own services: health, as the reporter says it, and
+/// reflection v1.
 ///
 /// # Errors
 /// `internal` when our own descriptors cannot be read.
-pub async fn health_and_reflection() -> Result<Routes, Failure> {
-    let (reporter, health) = tonic_health::server::health_reporter();
-    reporter
-        .set_service_status("", tonic_health::ServingStatus::Serving)
-        .await;
+pub fn health_and_reflection(health: HealthReporter) -> Result<Routes, Failure> {
+    let health = HealthServer::new(HealthService::from_health_reporter(health));
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(FILE_DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)

@@ -76,24 +76,14 @@ impl ShardClient {
             return Err(Failure::invalid("nodes", "at least one node is needed"));
         }
         let peers = nodes.into_iter().map(Peer::new).collect::<Result<_, _>>()?;
-        let inner = Inner {
-            peers,
-            leaders: DashMap::new(),
-            turn: AtomicUsize::new(0),
-        };
-        Ok(ShardClient {
-            inner: Arc::new(inner),
-        })
+        let inner = Inner { peers, leaders: DashMap::new(), turn: AtomicUsize::new(0) };
+        Ok(ShardClient { inner: Arc::new(inner) })
     }
 
     /// The nodes, as given.
     #[must_use]
     pub fn nodes(&self) -> Vec<Node> {
-        self.inner
-            .peers
-            .iter()
-            .map(|peer| peer.node.clone())
-            .collect()
+        self.inner.peers.iter().map(|peer| peer.node.clone()).collect()
     }
 
     /// Submits a command to the shard's leader, again and again under the same key until there is
@@ -112,12 +102,7 @@ impl ShardClient {
         let mut place = self.leader(shard);
         while let Some(timeout) = attempts.start() {
             let budget_ms = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
-            let item = pb::SubmitItem {
-                tag: 0,
-                shard,
-                budget_ms,
-                command: Some(command.clone()),
-            };
+            let item = pb::SubmitItem { tag: 0, shard, budget_ms, command: Some(command.clone()) };
             let submitting = self.inner.peers[place].stream.submit(item);
             let next = match tokio::time::timeout(timeout, submitting).await {
                 Ok(Ok(outcome)) => match self.judge(shard, place, outcome, &mut attempts) {
@@ -142,15 +127,11 @@ impl ShardClient {
         deadline: Deadline,
     ) -> Result<pb::GetHoldResponse, Failure> {
         let hold_id = onsale_proto::id::format(onsale_proto::id::HOLD, hold);
-        self.on_leader(
-            onsale_proto::id::shard_of(hold),
-            deadline,
-            |channel, timeout| {
-                let hold_id = hold_id.clone();
-                let request = direct(pb::GetHoldRequest { hold_id }, timeout);
-                async move { allocator(channel).get_hold(request).await }
-            },
-        )
+        self.on_leader(onsale_proto::id::shard_of(hold), deadline, |channel, timeout| {
+            let hold_id = hold_id.clone();
+            let request = direct(pb::GetHoldRequest { hold_id }, timeout);
+            async move { allocator(channel).get_hold(request).await }
+        })
         .await
     }
 
@@ -164,26 +145,18 @@ impl ShardClient {
         deadline: Deadline,
     ) -> Result<pb::GetOrderResponse, Failure> {
         let order_id = onsale_proto::id::format(onsale_proto::id::ORDER, order);
-        self.on_leader(
-            onsale_proto::id::shard_of(order),
-            deadline,
-            |channel, timeout| {
-                let order_id = order_id.clone();
-                let request = direct(pb::GetOrderRequest { order_id }, timeout);
-                async move { allocator(channel).get_order(request).await }
-            },
-        )
+        self.on_leader(onsale_proto::id::shard_of(order), deadline, |channel, timeout| {
+            let order_id = order_id.clone();
+            let request = direct(pb::GetOrderRequest { order_id }, timeout);
+            async move { allocator(channel).get_order(request).await }
+        })
         .await
     }
 
     /// Follows a shard's feed from the beginning: a snapshot, then changes.
     #[must_use]
     pub fn follow(&self, shard: u32) -> Follower {
-        Follower::new(
-            self.clone(),
-            shard,
-            self.inner.turn.fetch_add(1, Ordering::Relaxed),
-        )
+        Follower::new(self.clone(), shard, self.inner.turn.fetch_add(1, Ordering::Relaxed))
     }
 
     /// What one node says of itself.
@@ -202,19 +175,14 @@ impl ShardClient {
         let request = timed(pb::DescribeRequest {}, deadline.remaining());
         match tokio::time::timeout_at(deadline.instant(), service.describe(request)).await {
             Ok(answer) => Ok(answer?.into_inner()),
-            Err(_) => Err(Failure::new(
-                Code::Unavailable,
-                format!("node {node} did not answer"),
-            )),
+            Err(_) => Err(Failure::new(Code::Unavailable, format!("node {node} did not answer"))),
         }
     }
 
     /// The channel of some node; `turn` says which, in turn.
     #[must_use]
     pub(crate) fn channel_in_turn(&self, turn: usize) -> Channel {
-        self.inner.peers[turn % self.inner.peers.len()]
-            .channel
-            .clone()
+        self.inner.peers[turn % self.inner.peers.len()].channel.clone()
     }
 
     /// Calls the shard's leader until there is an answer; `call` gets the channel and what the
@@ -231,8 +199,7 @@ impl ShardClient {
     where
         F: Future<Output = Result<Response<T>, Status>> + Send,
     {
-        self.on_leader_within(shard, deadline, limits::ATTEMPT_TIMEOUT, call)
-            .await
+        self.on_leader_within(shard, deadline, limits::ATTEMPT_TIMEOUT, call).await
     }
 
     /// Like [`Self::on_leader`] with another time for each attempt, for calls that wait.
@@ -300,20 +267,12 @@ impl ShardClient {
                 self.inner.leaders.insert(shard, place);
                 Ok(Ok(outcome))
             }
-            None => Ok(Err(Failure::new(
-                Code::Internal,
-                "the answer has no result",
-            ))),
+            None => Ok(Err(Failure::new(Code::Internal, "the answer has no result"))),
         }
     }
 
     fn next_for(&self, leader: u64) -> Next {
-        match self
-            .inner
-            .peers
-            .iter()
-            .position(|peer| peer.node.id == leader)
-        {
+        match self.inner.peers.iter().position(|peer| peer.node.id == leader) {
             Some(place) => Next::Ask(place),
             None => Next::Pause,
         }
@@ -392,15 +351,8 @@ impl Attempts {
             let detail = "no answer in time; repeat the request with the same key";
             return Failure::new(Code::OutcomeUnknown, detail);
         }
-        let last = if self.last.is_empty() {
-            "no node answered"
-        } else {
-            &self.last
-        };
-        Failure::new(
-            Code::Unavailable,
-            format!("no leader took the request in time: {last}"),
-        )
+        let last = if self.last.is_empty() { "no node answered" } else { &self.last };
+        Failure::new(Code::Unavailable, format!("no leader took the request in time: {last}"))
     }
 }
 
@@ -409,11 +361,7 @@ impl Peer {
         let calls = channel::connect(&node.grpc)?;
         // A connection of its own: batches must not wait behind snapshots.
         let stream = SubmitStream::new(channel::connect(&node.grpc)?);
-        Ok(Peer {
-            node,
-            channel: calls,
-            stream,
-        })
+        Ok(Peer { node, channel: calls, stream })
     }
 }
 
@@ -430,9 +378,7 @@ pub(crate) fn timed<T>(message: T, timeout: Duration) -> Request<T> {
 /// Like [`timed`], and to be answered by the node that is asked or not at all.
 fn direct<T>(message: T, timeout: Duration) -> Request<T> {
     let mut request = timed(message, timeout);
-    request
-        .metadata_mut()
-        .insert(DIRECT, MetadataValue::from_static("1"));
+    request.metadata_mut().insert(DIRECT, MetadataValue::from_static("1"));
     request
 }
 

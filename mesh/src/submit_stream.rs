@@ -45,20 +45,14 @@ struct Unanswered {
 
 impl SubmitStream {
     pub(crate) fn new(channel: Channel) -> SubmitStream {
-        SubmitStream {
-            channel,
-            queue: Mutex::new(None),
-        }
+        SubmitStream { channel, queue: Mutex::new(None) }
     }
 
     /// Sends one command and waits for its outcome.
     pub(crate) async fn submit(&self, item: SubmitItem) -> Result<Outcome, NoOutcome> {
         let (answer, outcome) = oneshot::channel();
         let queue = self.queue();
-        queue
-            .send(Waiting { item, answer })
-            .await
-            .map_err(|_| NoOutcome::NotSent)?;
+        queue.send(Waiting { item, answer }).await.map_err(|_| NoOutcome::NotSent)?;
         outcome.await.unwrap_or(Err(NoOutcome::Unknown))
     }
 
@@ -115,10 +109,7 @@ async fn write(
     while queue.recv_many(&mut ready, limits::STREAM_BATCH_MAX).await > 0 {
         let items = {
             let mut unanswered = unanswered.lock();
-            ready
-                .drain(..)
-                .map(|waiting| unanswered.tag(waiting))
-                .collect()
+            ready.drain(..).map(|waiting| unanswered.tag(waiting)).collect()
         };
         if requests.send(SubmitRequest { items }).await.is_err() {
             return;
@@ -145,10 +136,7 @@ impl Unanswered {
             self.places.len() - 1
         });
         self.places[place] = Some(waiting.answer);
-        SubmitItem {
-            tag: place as u64,
-            ..waiting.item
-        }
+        SubmitItem { tag: place as u64, ..waiting.item }
     }
 
     fn answer(&mut self, answer: SubmitAnswer) {

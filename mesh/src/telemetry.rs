@@ -41,11 +41,7 @@ pub fn init(format: LogFormat, filter: &str) {
     };
     let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A second start in one process keeps the first one's settings.
-    let _ = if text {
-        builder.try_init()
-    } else {
-        builder.json().try_init()
-    };
+    let _ = if text { builder.try_init() } else { builder.json().try_init() };
 }
 
 /// Starts collecting metrics; the handle renders them.
@@ -54,10 +50,7 @@ pub fn init(format: LogFormat, filter: &str) {
 /// `internal` when metrics were started before in this process.
 pub fn install_metrics() -> Result<PrometheusHandle, Failure> {
     let failed = |error: &dyn std::fmt::Display| {
-        Failure::new(
-            Code::Internal,
-            format!("metrics cannot be started: {error}"),
-        )
+        Failure::new(Code::Internal, format!("metrics cannot be started: {error}"))
     };
     PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), SECONDS_BUCKETS)

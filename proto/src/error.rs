@@ -171,12 +171,7 @@ pub fn not_leader(leader: u64) -> tonic::Status {
 /// The node that [`not_leader`] named, 0 where it knew none; `None` for any other status.
 #[must_use]
 pub fn leader_hint(status: &tonic::Status) -> Option<u64> {
-    status
-        .get_details_error_info()?
-        .metadata
-        .get(LEADER_KEY)?
-        .parse()
-        .ok()
+    status.get_details_error_info()?.metadata.get(LEADER_KEY)?.parse().ok()
 }
 
 impl std::fmt::Display for Code {
@@ -207,10 +202,8 @@ mod tests {
     fn every_code_has_its_heading_in_the_docs_in_order() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/errors.md");
         let text = std::fs::read_to_string(path).expect("docs/errors.md is there");
-        let headings: Vec<&str> = text
-            .lines()
-            .filter_map(|line| line.strip_prefix("## `")?.split('`').next())
-            .collect();
+        let headings: Vec<&str> =
+            text.lines().filter_map(|line| line.strip_prefix("## `")?.split('`').next()).collect();
         let codes: Vec<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
         assert_eq!(headings, codes, "docs/errors.md and the error table differ");
     }

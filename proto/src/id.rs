@@ -119,11 +119,7 @@ mod tests {
         assert_eq!(parse(ORDER, &text), None);
         assert_eq!(parse(HOLD, &text[..text.len() - 1]), None);
         assert_eq!(parse(HOLD, &text.to_uppercase()), None);
-        assert_eq!(
-            parse(HOLD, "hold_zzzzzzzzzzzzzzzzzzzzzzzzzz"),
-            None,
-            "more than 128 bits"
-        );
+        assert_eq!(parse(HOLD, "hold_zzzzzzzzzzzzzzzzzzzzzzzzzz"), None, "more than 128 bits");
         assert_eq!(parse(HOLD, &format(HOLD, u128::MAX)), Some(u128::MAX));
     }
 

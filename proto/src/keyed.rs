@@ -23,10 +23,7 @@ impl Secret {
     /// A sentence that says what is wrong, without the content.
     pub fn new(bytes: &[u8]) -> Result<Secret, String> {
         if bytes.len() < 32 {
-            return Err(format!(
-                "the secret has {} bytes, at least 32 are needed",
-                bytes.len()
-            ));
+            return Err(format!("the secret has {} bytes, at least 32 are needed", bytes.len()));
         }
         let mac = Hmac::<Sha256>::new_from_slice(bytes).map_err(|error| error.to_string())?;
         Ok(Secret { mac })
@@ -152,11 +149,7 @@ mod tests {
         assert!(secret.proves_hold(1, &token));
         assert!(!secret.proves_hold(2, &token));
         assert!(!secret.proves_order(1, &token));
-        assert!(
-            !Secret::new(&[8; 32])
-                .expect("long enough")
-                .proves_hold(1, &token)
-        );
+        assert!(!Secret::new(&[8; 32]).expect("long enough").proves_hold(1, &token));
         assert!(Secret::new(b"short").is_err());
     }
 
@@ -164,9 +157,6 @@ mod tests {
     fn parts_cannot_flow_into_each_other() {
         let secret = Secret::new(&[7; 32]).expect("long enough");
         assert_ne!(secret.key_hash("ab", "c"), secret.key_hash("a", "bc"));
-        assert_ne!(
-            secret.buyer_hash("email", "a@b"),
-            secret.buyer_hash("card", "a@b")
-        );
+        assert_ne!(secret.buyer_hash("email", "a@b"), secret.buyer_hash("card", "a@b"));
     }
 }

@@ -27,9 +27,7 @@ pub fn from_rfc3339(text: &str) -> Option<u64> {
 pub fn now_ms() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
-        .map_or(0, |elapsed| {
-            u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
-        })
+        .map_or(0, |elapsed| u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]
@@ -41,10 +39,7 @@ mod tests {
         for ms in [0, 1_700_000_000_000, 1_700_000_000_123] {
             assert_eq!(from_rfc3339(&to_rfc3339(ms)), Some(ms));
         }
-        assert_eq!(
-            from_rfc3339("2026-01-01T01:00:00+01:00"),
-            from_rfc3339("2026-01-01T00:00:00Z")
-        );
+        assert_eq!(from_rfc3339("2026-01-01T01:00:00+01:00"), from_rfc3339("2026-01-01T00:00:00Z"));
         assert_eq!(from_rfc3339("tomorrow"), None);
     }
 }

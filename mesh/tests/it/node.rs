@@ -45,11 +45,7 @@ impl TestNode {
     pub async fn start(id: u64, behaviour: Behaviour, stop: &CancellationToken) -> TestNode {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let grpc = listener.local_addr().expect("an address").to_string();
-        let node = TestNode {
-            behaviour,
-            seen: Arc::default(),
-            node: Node { id, grpc },
-        };
+        let node = TestNode { behaviour, seen: Arc::default(), node: Node { id, grpc } };
         let routes = tonic::service::Routes::new(AllocatorServiceServer::new(node.clone()));
         tokio::spawn(server::serve_grpc(listener, routes, stop.clone()));
         node
@@ -60,11 +56,7 @@ impl TestNode {
         let done = pb::outcome::Result::Done(pb::Done {});
         let rejected = |code: &str, leader| {
             let code = code.to_owned();
-            pb::outcome::Result::Rejected(pb::Rejected {
-                code,
-                leader,
-                ..pb::Rejected::default()
-            })
+            pb::outcome::Result::Rejected(pb::Rejected { code, leader, ..pb::Rejected::default() })
         };
         let result = match self.behaviour {
             Behaviour::Does => done,
@@ -75,11 +67,7 @@ impl TestNode {
             Behaviour::IsSilent => return None,
         };
         let log_index = item.tag + 1;
-        Some(pb::Outcome {
-            log_index,
-            replayed: false,
-            result: Some(result),
-        })
+        Some(pb::Outcome { log_index, replayed: false, result: Some(result) })
     }
 }
 
@@ -103,17 +91,10 @@ impl AllocatorService for TestNode {
                     match (node.answer(item), node.behaviour) {
                         (None, Behaviour::BreaksOnce) => return,
                         (None, _) => {}
-                        (outcome, _) => answers.push(pb::SubmitAnswer {
-                            tag: item.tag,
-                            outcome,
-                        }),
+                        (outcome, _) => answers.push(pb::SubmitAnswer { tag: item.tag, outcome }),
                     }
                 }
-                if sender
-                    .send(Ok(pb::SubmitResponse { answers }))
-                    .await
-                    .is_err()
-                {
+                if sender.send(Ok(pb::SubmitResponse { answers })).await.is_err() {
                     return;
                 }
             }

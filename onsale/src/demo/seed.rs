@@ -1,0 +1,152 @@
+//! Owns the three events of the demo (contract: ids and sizes).
+//!
+//! Must never change an event that is there already: on a kept folder it finds them.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use onsale_mesh::{Deadline, ShardClient};
+use onsale_proto::{
+    Code, allocator as pb,
+    catalog::{EventDocument, PriceCategory, Row, Rules, Section},
+    time,
+};
+use prost::Message as _;
+
+const ATTEMPT: Duration = Duration::from_secs(3);
+const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
+const ORGANIZER: &str = "organizer";
+
+/// Creates the events, trying again until they are there.
+pub async fn seed(client: &ShardClient) {
+    for document in [arena(), theatre(), club()] {
+        let bytes = Bytes::from(document.encode_to_vec());
+        loop {
+            let request = pb::CreateEventRequest { document: bytes.clone(), idempotency: None };
+            match client.create_event(request, Deadline::after(ATTEMPT)).await {
+                Ok(_) => break,
+                Err(failure) if failure.code == Code::Conflict => break,
+                Err(failure) if failure.code.retryable() => {
+                    tracing::info!(event = document.event_id, %failure, "not seeded yet");
+                }
+                Err(failure) => {
+                    tracing::error!(event = document.event_id, %failure, "cannot be seeded");
+                    break;
+                }
+            }
+        }
+    }
+}
+
+fn arena() -> EventDocument {
+    let categories = vec![
+        category("FLOOR", "Floor", 12_900),
+        category("LOWER", "Lower ring", 8_900),
+        category("UPPER", "Upper ring", 4_900),
+    ];
+    let sections = (0..60_u32)
+        .map(|number| {
+            let ring = number / 20;
+            let key = (ring + 1) * 100 + number % 20 + 1;
+            seated(&key.to_string(), ring, 25, 40, &[])
+        })
+        .collect();
+    EventDocument {
+        event_id: "evt_arena".to_owned(),
+        name: "Northern Lights, the arena show".to_owned(),
+        description: "One night, 60,000 seats, everybody at once.".to_owned(),
+        category: "concert".to_owned(),
+        city: "Hamburg".to_owned(),
+        venue: "Harbour Arena".to_owned(),
+        categories,
+        sections,
+        ..common(90)
+    }
+}
+
+fn theatre() -> EventDocument {
+    let categories = vec![
+        category("STALLS", "Stalls", 6_500),
+        category("CIRCLE", "Circle", 4_500),
+        category("GALLERY", "Gallery", 2_500),
+    ];
+    let sections = vec![
+        seated("STALLS", 0, 20, 30, &[1, 2, 29, 30]),
+        seated("CIRCLE", 1, 16, 25, &[1, 25]),
+        seated("GALLERY", 2, 10, 20, &[]),
+    ];
+    EventDocument {
+        event_id: "evt_theatre".to_owned(),
+        name: "The Winter's Tale".to_owned(),
+        description: "A play in five acts.".to_owned(),
+        category: "theatre".to_owned(),
+        city: "Vienna".to_owned(),
+        venue: "Theatre on the Canal".to_owned(),
+        categories,
+        sections,
+        ..common(45)
+    }
+}
+
+fn club() -> EventDocument {
+    let floor = Section {
+        key: "FLOOR".to_owned(),
+        name: "Floor".to_owned(),
+        category: 0,
+        rows: Vec::new(),
+        capacity: 2_000,
+    };
+    EventDocument {
+        event_id: "evt_club".to_owned(),
+        name: "Low End Theory, club night".to_owned(),
+        description: "Doors at ten, standing only.".to_owned(),
+        category: "club".to_owned(),
+        city: "Berlin".to_owned(),
+        venue: "Boiler House".to_owned(),
+        categories: vec![category("GA", "General admission", 2_200)],
+        sections: vec![floor],
+        ..common(20)
+    }
+}
+
+fn common(days: u64) -> EventDocument {
+    let now = time::now_ms();
+    // Evenings at 19:30 UTC.
+    let evening = now - now % DAY_MS + days * DAY_MS + 39 * DAY_MS / 48;
+    EventDocument {
+        organizer: ORGANIZER.to_owned(),
+        revision: 1,
+        starts_at_ms: evening,
+        onsale_at_ms: now.saturating_sub(DAY_MS),
+        currency: "EUR".to_owned(),
+        status: "on_sale".to_owned(),
+        rules: Some(Rules {
+            seats_per_order_max: 8,
+            seats_per_buyer_max: 8,
+            hold_ttl_ms: 10 * 60 * 1_000,
+            hold_extensions_max: 1,
+            no_orphans: false,
+        }),
+        ..EventDocument::default()
+    }
+}
+
+fn category(key: &str, name: &str, price_minor: u64) -> PriceCategory {
+    PriceCategory { key: key.to_owned(), name: name.to_owned(), price_minor }
+}
+
+/// `accessible` are the seats of the front row that can be reached without steps.
+fn seated(key: &str, category: u32, rows: u32, seats: u32, accessible: &[u32]) -> Section {
+    let rows = (0..rows).map(|row| Row {
+        label: char::from_u32(u32::from(b'A') + row).unwrap_or('A').to_string(),
+        seats,
+        accessible: if row == 0 { accessible.to_vec() } else { Vec::new() },
+    });
+    Section {
+        key: key.to_owned(),
+        name: format!("Section {key}"),
+        category,
+        rows: rows.collect(),
+        capacity: 0,
+    }
+}

@@ -1,0 +1,11 @@
+//! What must be true of the whole: the walls between crates, the tidiness of the tree, and the
+//! binary as its users run it, with real processes that are really killed.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
+
+mod cluster;
+mod oversell;
+mod processes;
+mod purchase;
+mod support;
+mod tidy;
+mod walls;
