@@ -66,21 +66,13 @@ pub fn check(document: &pb::EventDocument) -> Result<(), Failure> {
     check_id(&document.event_id)?;
     text("/organizer", &document.organizer, 1, NAME_BYTES_MAX)?;
     text("/name", &document.name, 1, TITLE_BYTES_MAX)?;
-    text(
-        "/description",
-        &document.description,
-        0,
-        DESCRIPTION_BYTES_MAX,
-    )?;
+    text("/description", &document.description, 0, DESCRIPTION_BYTES_MAX)?;
     text("/category", &document.category, 0, NAME_BYTES_MAX)?;
     text("/city", &document.city, 0, TITLE_BYTES_MAX)?;
     text("/venue", &document.venue, 1, TITLE_BYTES_MAX)?;
     number("/starts_at_ms", document.starts_at_ms, 1, TIME_MS_MAX)?;
     if document.onsale_at_ms > document.starts_at_ms {
-        return Err(Failure::invalid(
-            "/onsale_at_ms",
-            "must not be after starts_at_ms",
-        ));
+        return Err(Failure::invalid("/onsale_at_ms", "must not be after starts_at_ms"));
     }
     currency(&document.currency)?;
     if ![ON_SALE, CANCELLED].contains(&document.status.as_str()) {
@@ -89,11 +81,7 @@ pub fn check(document: &pb::EventDocument) -> Result<(), Failure> {
     check_categories(&document.categories)?;
     check_sections(&document.sections, document.categories.len())?;
     rules(document)?;
-    if document
-        .waiting_room
-        .as_ref()
-        .is_some_and(|room| room.enabled)
-    {
+    if document.waiting_room.as_ref().is_some_and(|room| room.enabled) {
         let remedy = "must be false: this version has no waiting room";
         return Err(Failure::invalid("/waiting_room/enabled", remedy));
     }
@@ -106,36 +94,23 @@ pub fn check(document: &pb::EventDocument) -> Result<(), Failure> {
 /// `invalid_request` with a JSON pointer to the first field that may not change.
 pub fn check_change(before: &pb::EventDocument, after: &pb::EventDocument) -> Result<(), Failure> {
     if before.currency != after.currency {
-        return Err(Failure::invalid(
-            "/currency",
-            "cannot change once the event is on sale",
-        ));
+        return Err(Failure::invalid("/currency", "cannot change once the event is on sale"));
     }
     if before.organizer != after.organizer {
         return Err(Failure::invalid("/organizer", "cannot change"));
     }
     let keys = |document: &pb::EventDocument| -> Vec<String> {
-        document
-            .categories
-            .iter()
-            .map(|category| category.key.clone())
-            .collect()
+        document.categories.iter().map(|category| category.key.clone()).collect()
     };
     if keys(before) != keys(after) {
         let remedy = "must keep their keys and order; names and prices may change";
         return Err(Failure::invalid("/categories", remedy));
     }
     if before.sections.len() != after.sections.len() {
-        return Err(Failure::invalid(
-            "/sections",
-            "must stay as they are: the seat map is fixed",
-        ));
+        return Err(Failure::invalid("/sections", "must stay as they are: the seat map is fixed"));
     }
     for (at, (old, new)) in before.sections.iter().zip(&after.sections).enumerate() {
-        let renamed = pb::Section {
-            name: old.name.clone(),
-            ..new.clone()
-        };
+        let renamed = pb::Section { name: old.name.clone(), ..new.clone() };
         if *old != renamed {
             let remedy = "must stay as it is, but for its name: the seat map is fixed";
             return Err(Failure::invalid(format!("/sections/{at}"), remedy));
@@ -189,9 +164,7 @@ pub fn section_specs(document: &pb::EventDocument) -> Result<Vec<SectionSpec>, F
     let mut specs = Vec::with_capacity(document.sections.len());
     for (at, section) in document.sections.iter().enumerate() {
         let kind = if section.rows.is_empty() {
-            SectionKind::GeneralAdmission {
-                capacity: section.capacity,
-            }
+            SectionKind::GeneralAdmission { capacity: section.capacity }
         } else {
             let mut rows = Vec::with_capacity(section.rows.len());
             for row in &section.rows {
@@ -205,11 +178,7 @@ pub fn section_specs(document: &pb::EventDocument) -> Result<Vec<SectionSpec>, F
             SectionKind::Seated { rows }
         };
         let category = narrow(at, "category", section.category)?;
-        specs.push(SectionSpec {
-            key: section.key.as_str().into(),
-            category,
-            kind,
-        });
+        specs.push(SectionSpec { key: section.key.as_str().into(), category, kind });
     }
     Ok(specs)
 }
@@ -231,17 +200,9 @@ fn check_categories(categories: &[pb::PriceCategory]) -> Result<(), Failure> {
         let field = |name: &str| format!("/categories/{at}/{name}");
         text(&field("key"), &category.key, 1, NAME_BYTES_MAX)?;
         text(&field("name"), &category.name, 0, TITLE_BYTES_MAX)?;
-        number(
-            &field("price_minor"),
-            category.price_minor,
-            0,
-            PRICE_MINOR_MAX,
-        )?;
+        number(&field("price_minor"), category.price_minor, 0, PRICE_MINOR_MAX)?;
         if !keys.insert(category.key.as_str()) {
-            return Err(Failure::invalid(
-                field("key"),
-                "must be unique in the event",
-            ));
+            return Err(Failure::invalid(field("key"), "must be unique in the event"));
         }
     }
     Ok(())
@@ -257,10 +218,7 @@ fn check_sections(sections: &[pb::Section], categories: usize) -> Result<(), Fai
         text(&field("key"), &section.key, 1, NAME_BYTES_MAX)?;
         text(&field("name"), &section.name, 0, TITLE_BYTES_MAX)?;
         if !keys.insert(section.key.as_str()) {
-            return Err(Failure::invalid(
-                field("key"),
-                "must be unique in the event",
-            ));
+            return Err(Failure::invalid(field("key"), "must be unique in the event"));
         }
         if section.category as usize >= categories {
             let remedy = format!("must be a place in the list of {categories} categories, from 0");
@@ -271,10 +229,7 @@ fn check_sections(sections: &[pb::Section], categories: usize) -> Result<(), Fai
             (true, capacity) => places += u64::from(capacity),
             (false, 0) => places += check_rows(at, section, &mut row_names)?,
             (false, _) => {
-                return Err(Failure::invalid(
-                    field("capacity"),
-                    "must be absent beside rows",
-                ));
+                return Err(Failure::invalid(field("capacity"), "must be absent beside rows"));
             }
         }
         if places > u64::from(EVENT_SEATS_MAX) {
@@ -299,20 +254,12 @@ fn check_rows(
             let remedy = "must make <section>-<row> unique in the event";
             return Err(Failure::invalid(field("label"), remedy));
         }
-        number(
-            &field("seats"),
-            u64::from(row.seats),
-            1,
-            u64::from(ROW_SEATS_MAX),
-        )?;
+        number(&field("seats"), u64::from(row.seats), 1, u64::from(ROW_SEATS_MAX))?;
         let mut last = 0;
         for (place, &no) in row.accessible.iter().enumerate() {
             if no <= last || no > row.seats {
                 let remedy = format!("must be ascending numbers from 1 to {}", row.seats);
-                return Err(Failure::invalid(
-                    field(&format!("accessible/{place}")),
-                    remedy,
-                ));
+                return Err(Failure::invalid(field(&format!("accessible/{place}")), remedy));
             }
             last = no;
         }
@@ -331,12 +278,7 @@ fn rules(document: &pb::EventDocument) -> Result<Rules, Failure> {
     let per_order = u64::from(rules.seats_per_order_max);
     let per_buyer = u64::from(rules.seats_per_buyer_max);
     let extensions = u64::from(rules.hold_extensions_max);
-    number(
-        "/rules/hold_ttl_ms",
-        u64::from(rules.hold_ttl_ms),
-        ttl.0,
-        ttl.1,
-    )?;
+    number("/rules/hold_ttl_ms", u64::from(rules.hold_ttl_ms), ttl.0, ttl.1)?;
     if rules.no_orphans {
         let remedy = "must be false: this version has no such rule";
         return Err(Failure::invalid("/rules/no_orphans", remedy));
@@ -356,44 +298,27 @@ fn rules(document: &pb::EventDocument) -> Result<Rules, Failure> {
 
 /// A cancelled event opens at the end of time.
 fn onsale_at_ms(document: &pb::EventDocument) -> u64 {
-    if document.status == CANCELLED {
-        TIME_MS_MAX
-    } else {
-        document.onsale_at_ms
-    }
+    if document.status == CANCELLED { TIME_MS_MAX } else { document.onsale_at_ms }
 }
 
 fn prices(document: &pb::EventDocument) -> Vec<u64> {
-    document
-        .categories
-        .iter()
-        .map(|category| category.price_minor)
-        .collect()
+    document.categories.iter().map(|category| category.price_minor).collect()
 }
 
 fn currency(text: &str) -> Result<[u8; 3], Failure> {
     match <[u8; 3]>::try_from(text.as_bytes()) {
         Ok(code) if code.iter().all(u8::is_ascii_uppercase) => Ok(code),
-        _ => Err(Failure::invalid(
-            "/currency",
-            "must be three capital letters, e.g. EUR",
-        )),
+        _ => Err(Failure::invalid("/currency", "must be three capital letters, e.g. EUR")),
     }
 }
 
 fn text(field: &str, value: &str, min: usize, max: usize) -> Result<(), Failure> {
     if !(min..=max).contains(&value.len()) {
-        return Err(Failure::invalid(
-            field,
-            format!("must have {min} to {max} bytes"),
-        ));
+        return Err(Failure::invalid(field, format!("must have {min} to {max} bytes")));
     }
     // Line breaks are text in a description and a trap in a name.
     let breaks = field == "/description";
-    if value
-        .chars()
-        .any(|letter| letter.is_control() && !(breaks && "\r\n\t".contains(letter)))
-    {
+    if value.chars().any(|letter| letter.is_control() && !(breaks && "\r\n\t".contains(letter))) {
         return Err(Failure::invalid(field, "must not have control characters"));
     }
     Ok(())

@@ -48,18 +48,10 @@ impl Snapshot {
                 0 => Content::Snapshot(sorted(changes)),
                 _ => Content::Changes(pb::FeedChanges { changes }),
             };
-            response(
-                if at == last { index } else { 0 },
-                log_time_ms,
-                Some(content),
-            )
+            response(if at == last { index } else { 0 }, log_time_ms, Some(content))
         };
         let messages = pieces.into_iter().enumerate().map(message).collect();
-        Snapshot {
-            index,
-            log_time_ms,
-            messages,
-        }
+        Snapshot { index, log_time_ms, messages }
     }
 }
 
@@ -72,11 +64,7 @@ pub(super) fn entry(
 ) -> Option<Bytes> {
     let changes: Vec<pb::FeedChange> = changes
         .iter()
-        .filter_map(|change| {
-            Some(pb::FeedChange {
-                kind: Some(kind(change, shard)?),
-            })
-        })
+        .filter_map(|change| Some(pb::FeedChange { kind: Some(kind(change, shard)?) }))
         .collect();
     if changes.is_empty() {
         return None;
@@ -87,11 +75,7 @@ pub(super) fn entry(
 
 /// Entries without changes.
 pub(super) fn nothing(index: u64, log_time_ms: LogTimeMs) -> Bytes {
-    response(
-        index,
-        log_time_ms,
-        Some(Content::Changes(pb::FeedChanges::default())),
-    )
+    response(index, log_time_ms, Some(Content::Changes(pb::FeedChanges::default())))
 }
 
 /// "Start again."
@@ -102,16 +86,13 @@ pub(super) fn reset(index: u64, log_time_ms: LogTimeMs) -> Bytes {
 /// An event's availability as it stands now.
 #[must_use]
 pub fn event_availability(view: &EventView) -> pb::EventAvailability {
-    let sections = view
-        .availability()
-        .into_iter()
-        .map(|section| pb::SectionAvailability {
-            available: section.available,
-            held: section.held,
-            sold: section.sold,
-            killed: section.killed,
-            seats: section.seats.into(),
-        });
+    let sections = view.availability().into_iter().map(|section| pb::SectionAvailability {
+        available: section.available,
+        held: section.held,
+        sold: section.sold,
+        killed: section.killed,
+        seats: section.seats.into(),
+    });
     pb::EventAvailability {
         event_no: view.event,
         event_id: view.event_id.to_string(),
@@ -134,9 +115,7 @@ pub fn published_document(shard: &Shard, event_id: &str) -> Option<pb::StoredDoc
 }
 
 fn everything(shard: &Shard) -> impl Iterator<Item = Kind> {
-    let events = shard
-        .events()
-        .map(|event| Kind::Event(event_availability(&event.view())));
+    let events = shard.events().map(|event| Kind::Event(event_availability(&event.view())));
     let documents = shard
         .documents()
         .filter_map(|record| published_document(shard, &record.event_id).map(Kind::Document));
@@ -156,40 +135,26 @@ fn everything(shard: &Shard) -> impl Iterator<Item = Kind> {
 
 fn kind(change: &Change, shard: &Shard) -> Option<Kind> {
     Some(match change {
-        Change::Seats {
-            event,
-            state,
-            seats,
-            key_tag,
-            until_ms,
-        } => Kind::Seats(pb::SeatsChanged {
+        Change::Seats { event, state, seats, key_tag, until_ms } => Kind::Seats(pb::SeatsChanged {
             event_no: *event,
             state: u32::from(*state as u8),
             seats: seats.to_vec(),
             key_tag: *key_tag,
             until_ms: *until_ms,
         }),
-        Change::GeneralAdmission {
-            event,
-            section,
-            held,
-            sold,
-            killed,
-        } => Kind::GeneralAdmission(pb::GeneralAdmissionChanged {
-            event_no: *event,
-            section: u32::from(*section),
-            held: *held,
-            sold: *sold,
-            killed: *killed,
-        }),
+        Change::GeneralAdmission { event, section, held, sold, killed } => {
+            Kind::GeneralAdmission(pb::GeneralAdmissionChanged {
+                event_no: *event,
+                section: u32::from(*section),
+                held: *held,
+                sold: *sold,
+                killed: *killed,
+            })
+        }
         Change::Event { event, .. } => {
             Kind::Event(event_availability(&shard.event(*event)?.view()))
         }
-        Change::Order {
-            order,
-            event,
-            status,
-        } => Kind::Order(pb::OrderChanged {
+        Change::Order { order, event, status } => Kind::Order(pb::OrderChanged {
             order_id: id::to_bytes(order.0),
             event_no: *event,
             status: order_status_name(*status).to_owned(),
@@ -228,11 +193,5 @@ fn sorted(changes: Vec<pb::FeedChange>) -> pb::FeedSnapshot {
 }
 
 fn response(index: u64, log_time_ms: LogTimeMs, content: Option<Content>) -> Bytes {
-    pb::FollowResponse {
-        index,
-        log_time_ms,
-        content,
-    }
-    .encode_to_vec()
-    .into()
+    pb::FollowResponse { index, log_time_ms, content }.encode_to_vec().into()
 }

@@ -111,11 +111,7 @@ impl Hub {
         memory.tip_time_ms = log_time_ms;
         let Some(message) = message else { return };
         memory.bytes += message.len();
-        memory.entries.push_back(Entry {
-            index,
-            log_time_ms,
-            message,
-        });
+        memory.entries.push_back(Entry { index, log_time_ms, message });
         while memory.entries.len() > self.inner.entries_max || memory.bytes > self.inner.bytes_max {
             let Some(oldest) = memory.entries.pop_front() else {
                 break;
@@ -191,25 +187,17 @@ impl Hub {
         if position < memory.floor {
             return Look::Gone(tip, time);
         }
-        let first = memory
-            .entries
-            .partition_point(|entry| entry.index <= position);
+        let first = memory.entries.partition_point(|entry| entry.index <= position);
         let Some(last) = memory.entries.range(first..).take(most).last() else {
             return Look::Nothing(tip, time);
         };
         let (index, time) = (last.index, last.log_time_ms);
         let messages = memory.entries.range(first..).take(most);
-        Look::Entries(
-            messages.map(|entry| entry.message.clone()).collect(),
-            index,
-            time,
-        )
+        Look::Entries(messages.map(|entry| entry.message.clone()).collect(), index, time)
     }
 
     fn tell(&self) {
-        self.inner
-            .news
-            .send_modify(|count| *count = count.wrapping_add(1));
+        self.inner.news.send_modify(|count| *count = count.wrapping_add(1));
     }
 }
 

@@ -91,11 +91,7 @@ impl Subscription {
                 Look::Ahead(..) => self.catch_up_until,
                 Look::Nothing(index, log_time_ms) => {
                     let news = index > self.position || log_time_ms > self.log_time_ms;
-                    let pause = if news {
-                        FEED_QUIET_MAX
-                    } else {
-                        FEED_SILENCE_MAX
-                    };
+                    let pause = if news { FEED_QUIET_MAX } else { FEED_SILENCE_MAX };
                     if now >= self.spoke_at + pause {
                         self.ready.push_back(encode::nothing(index, log_time_ms));
                         self.move_on(index, log_time_ms);

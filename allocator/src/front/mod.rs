@@ -39,12 +39,7 @@ impl Front {
         let follower = client.follow(0);
         tokio::spawn(directory.clone().follow(follower, shutdown.clone()));
         let following = Arc::new(shutdown.drop_guard());
-        Front {
-            client,
-            directory,
-            secret,
-            following,
-        }
+        Front { client, directory, secret, following }
     }
 
     /// Whether the events are known.

@@ -31,11 +31,7 @@ pub(super) struct Relay {
 impl Relay {
     pub(super) fn new(client: ShardClient, following: Arc<DropGuard>) -> Relay {
         let streams = Arc::new(Semaphore::new(RELAYED_STREAMS_MAX));
-        Relay {
-            client,
-            streams,
-            _following: following,
-        }
+        Relay { client, streams, _following: following }
     }
 }
 
@@ -100,10 +96,7 @@ async fn relay_one(client: ShardClient, item: pb::SubmitItem) -> pb::SubmitAnswe
         Code::OutcomeUnknown => convert::unknown(),
         _ => convert::rejected(&failure),
     });
-    pb::SubmitAnswer {
-        tag: item.tag,
-        outcome: Some(outcome),
-    }
+    pb::SubmitAnswer { tag: item.tag, outcome: Some(outcome) }
 }
 
 /// What operators ask a process without a replica.

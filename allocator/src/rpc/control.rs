@@ -56,28 +56,16 @@ impl Control {
         end: Deadline,
     ) -> Result<(Bytes, bool), Status> {
         // The given fields are the group's: they must not make equal documents differ.
-        let document = EventDocument {
-            event_no: 0,
-            shard: 0,
-            revision: 0,
-            ..document
-        };
+        let document = EventDocument { event_no: 0, shard: 0, revision: 0, ..document };
         let command = CommandKind::PrepareEvent(Box::new(PrepareEvent {
             event_id: document.event_id.as_str().into(),
             organizer: document.organizer.as_str().into(),
             revision,
-            idempotency: idempotency
-                .map(|it| convert::idempotency(Some(it)))
-                .transpose()?,
+            idempotency: idempotency.map(|it| convert::idempotency(Some(it))).transpose()?,
             document: document.encode_to_vec().into(),
         }));
         match self.node.propose_here(0, command, end).await? {
-            (
-                Done::Prepared {
-                    event, revision, ..
-                },
-                replayed,
-            ) => {
+            (Done::Prepared { event, revision, .. }, replayed) => {
                 let published = self.finish((event, revision), end).await?;
                 Ok((published, replayed))
             }
@@ -98,9 +86,7 @@ impl Control {
                 None => CommandKind::OpenOnsale(Box::new(document::open_onsale(&content)?)),
                 Some(_) => CommandKind::ChangeOnsale(Box::new(document::change_onsale(&content)?)),
             };
-            self.node
-                .propose_anywhere(u32::from(record.shard), command, end)
-                .await?;
+            self.node.propose_anywhere(u32::from(record.shard), command, end).await?;
             let event_id = record.event_id.clone();
             let publish = CommandKind::PublishEvent(PublishEvent { event_id, revision });
             self.node.propose_here(0, publish, end).await?;
@@ -115,12 +101,8 @@ impl Control {
 
     fn record(&self, event: EventNo) -> Result<DocumentRecord, Failure> {
         let control = self.node.control()?;
-        let found = control.read(|shard| {
-            shard
-                .documents()
-                .find(|record| record.event == event)
-                .cloned()
-        });
+        let found =
+            control.read(|shard| shard.documents().find(|record| record.event == event).cloned());
         found.ok_or_else(|| convert::not_found("event"))
     }
 
@@ -136,11 +118,7 @@ impl Control {
 
     fn leads(&self) -> Result<(), Status> {
         let control = self.node.control()?;
-        if control.leads() {
-            Ok(())
-        } else {
-            Err(not_leader(control.leader()))
-        }
+        if control.leads() { Ok(()) } else { Err(not_leader(control.leader())) }
     }
 
     fn unfinished(&self) -> BTreeSet<Unfinished> {
@@ -149,10 +127,7 @@ impl Control {
         };
         control.read(|shard| {
             let prepared = shard.documents().filter_map(|record| {
-                record
-                    .prepared
-                    .as_ref()
-                    .map(|(revision, _)| (record.event, *revision))
+                record.prepared.as_ref().map(|(revision, _)| (record.event, *revision))
             });
             prepared.collect()
         })
@@ -174,10 +149,7 @@ pub async fn resume_unfinished(control: Control) {
         // What was there a round ago already is not just another call's work.
         for &unfinished in now.intersection(&seen) {
             let (event, revision) = unfinished;
-            match control
-                .finish(unfinished, Deadline::after(CONTROL_TIMEOUT))
-                .await
-            {
+            match control.finish(unfinished, Deadline::after(CONTROL_TIMEOUT)).await {
                 Ok(_) => tracing::info!(event, revision, "finished an interrupted publication"),
                 Err(status) if reported.insert(unfinished) => {
                     let reason = status.message();
@@ -201,13 +173,9 @@ impl ControlService for Control {
         self.leads()?;
         let message = request.into_inner();
         let content = document::decode(&message.document)?;
-        let (document, replayed) = self
-            .store(content, 1, message.idempotency.as_ref(), end)
-            .await?;
-        Ok(Response::new(pb::CreateEventResponse {
-            document,
-            replayed,
-        }))
+        let (document, replayed) =
+            self.store(content, 1, message.idempotency.as_ref(), end).await?;
+        Ok(Response::new(pb::CreateEventResponse { document, replayed }))
     }
 
     async fn change_event(
@@ -224,13 +192,9 @@ impl ControlService for Control {
         let before = self.in_force(&content.event_id, end).await?;
         document::check_change(&before, &content)?;
         let revision = content.revision;
-        let (document, replayed) = self
-            .store(content, revision, message.idempotency.as_ref(), end)
-            .await?;
-        Ok(Response::new(pb::ChangeEventResponse {
-            document,
-            replayed,
-        }))
+        let (document, replayed) =
+            self.store(content, revision, message.idempotency.as_ref(), end).await?;
+        Ok(Response::new(pb::ChangeEventResponse { document, replayed }))
     }
 
     async fn put_api_key(
@@ -263,10 +227,7 @@ pub fn api_key(message: pb::PutApiKeyRequest) -> Result<CommandKind, Failure> {
         return Err(invalid("key", "is required"));
     };
     if !ROLES.contains(&key.role.as_str()) {
-        return Err(invalid(
-            "key/role",
-            "must be organizer, support, finance or operator",
-        ));
+        return Err(invalid("key/role", "must be organizer, support, finance or operator"));
     }
     Ok(CommandKind::PutApiKey(PutApiKey {
         key_hash: array("key/key_hash", &key.key_hash)?,
@@ -284,8 +245,5 @@ pub fn signing_key(message: pb::PutSigningKeyRequest) -> Result<CommandKind, Fai
         return Err(invalid("key", "is required"));
     };
     let public_key = array("key/public_key", &key.public_key)?;
-    Ok(CommandKind::PutSigningKey(PutSigningKey {
-        key_id: key.key_id,
-        public_key,
-    }))
+    Ok(CommandKind::PutSigningKey(PutSigningKey { key_id: key.key_id, public_key }))
 }

@@ -15,9 +15,7 @@ const ANSWER_TIME_MAX: Duration = Duration::from_millis(20);
 /// The end of a call with this metadata; `default` where the caller set none.
 #[must_use]
 pub fn deadline(metadata: &MetadataMap, default: Duration) -> Deadline {
-    let asked = metadata
-        .get("grpc-timeout")
-        .and_then(|value| parse(value.to_str().ok()?));
+    let asked = metadata.get("grpc-timeout").and_then(|value| parse(value.to_str().ok()?));
     let Some(asked) = asked else {
         return Deadline::after(default);
     };
@@ -51,10 +49,7 @@ mod tests {
     fn a_callers_time_is_read_and_nonsense_is_not() {
         assert_eq!(parse("500m"), Some(Duration::from_millis(500)));
         assert_eq!(parse("3S"), Some(Duration::from_secs(3)));
-        assert_eq!(
-            parse("99999999H"),
-            Some(Duration::from_secs(99_999_999 * 3_600))
-        );
+        assert_eq!(parse("99999999H"), Some(Duration::from_secs(99_999_999 * 3_600)));
         for nonsense in ["", "m", "5", "-5m", "123456789m", "5x", "é"] {
             assert_eq!(parse(nonsense), None, "{nonsense}");
         }
@@ -65,10 +60,7 @@ mod tests {
         let mut metadata = MetadataMap::new();
         let default = Duration::from_millis(500);
         assert_eq!(deadline(&metadata, default).remaining(), default);
-        metadata.insert(
-            "grpc-timeout",
-            tonic::metadata::MetadataValue::from_static("9999H"),
-        );
+        metadata.insert("grpc-timeout", tonic::metadata::MetadataValue::from_static("9999H"));
         assert!(deadline(&metadata, default).remaining() <= UNARY_TIMEOUT_MAX);
     }
 }

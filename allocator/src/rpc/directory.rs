@@ -6,7 +6,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use onsale_mesh::{Deadline, Failure, Follower};
-use onsale_proto::{allocator as pb, catalog::EventDocument};
+use onsale_proto::{Code, allocator as pb, catalog::EventDocument};
 use onsale_state::{CategoryNo, EventNo, SeatMap};
 use parking_lot::RwLock;
 use pb::{feed_change::Kind, follow_response::Content};
@@ -61,11 +61,7 @@ impl KnownEvent {
             shard: document.shard,
             revision: document.revision,
             currency: document.currency,
-            categories: document
-                .categories
-                .into_iter()
-                .map(|category| category.key)
-                .collect(),
+            categories: document.categories.into_iter().map(|category| category.key).collect(),
             seat_map,
         })
     }
@@ -73,34 +69,23 @@ impl KnownEvent {
     /// A category's place in the list.
     #[must_use]
     pub fn category_no(&self, key: &str) -> Option<CategoryNo> {
-        let at = self
-            .categories
-            .iter()
-            .position(|category| category == key)?;
+        let at = self.categories.iter().position(|category| category == key)?;
         CategoryNo::try_from(at).ok()
     }
 
     /// A place with all its names.
     #[must_use]
     pub fn details(&self, place: &pb::Place) -> pb::SeatDetails {
-        let section = u16::try_from(place.section)
-            .ok()
-            .and_then(|no| self.seat_map.section(no));
+        let section = u16::try_from(place.section).ok().and_then(|no| self.seat_map.section(no));
         let row = place.seat.and_then(|seat| self.seat_map.row_of(seat));
         let number = place.seat.and_then(|seat| self.seat_map.number(seat));
         let label = place.seat.and_then(|seat| self.seat_map.label(seat));
         pb::SeatDetails {
             seat_id: label.unwrap_or_default(),
-            section: section
-                .map(|section| section.key.to_string())
-                .unwrap_or_default(),
+            section: section.map(|section| section.key.to_string()).unwrap_or_default(),
             row: row.map(|row| row.label.to_string()).unwrap_or_default(),
             number: u32::from(number.unwrap_or(0)),
-            category: self
-                .categories
-                .get(place.category as usize)
-                .cloned()
-                .unwrap_or_default(),
+            category: self.categories.get(place.category as usize).cloned().unwrap_or_default(),
             price_minor: place.price_minor,
         }
     }
@@ -111,22 +96,14 @@ impl Directory {
     #[must_use]
     pub fn new() -> Directory {
         let events = RwLock::new(HashMap::new());
-        Directory {
-            inner: Arc::new(Inner {
-                events,
-                position: watch::Sender::new(0),
-            }),
-        }
+        Directory { inner: Arc::new(Inner { events, position: watch::Sender::new(0) }) }
     }
 
     /// Takes in a message of the control group's feed.
     pub fn take_in(&self, message: &pb::FollowResponse) {
         match &message.content {
             Some(Content::Snapshot(snapshot)) => {
-                snapshot
-                    .documents
-                    .iter()
-                    .for_each(|document| self.store(document));
+                snapshot.documents.iter().for_each(|document| self.store(document));
             }
             Some(Content::Changes(changes)) => {
                 for change in &changes.changes {
@@ -166,7 +143,7 @@ impl Directory {
     /// The event; waits a moment for one that was published just now.
     ///
     /// # Errors
-    /// `not_found`.
+    /// `not_found`; `unavailable` before the first word from the control group.
     pub async fn find(
         &self,
         event_id: &str,
@@ -182,11 +159,14 @@ impl Directory {
                 position.changed().await.ok()?;
             }
         };
-        let found = tokio::time::timeout(deadline.min(EVENT_WAIT_MAX), wait).await;
-        found
-            .ok()
-            .flatten()
-            .ok_or_else(|| convert::not_found("event"))
+        match tokio::time::timeout(deadline.min(EVENT_WAIT_MAX), wait).await {
+            Ok(Some(event)) => Ok(event),
+            _ if self.is_ready() => Err(convert::not_found("event")),
+            _ => {
+                let detail = "this process has not heard of any event yet; try again shortly";
+                Err(Failure::new(Code::Unavailable, detail))
+            }
+        }
     }
 
     fn store(&self, stored: &pb::StoredDocument) {

@@ -84,22 +84,15 @@ impl ServerStreamingService<FollowRequest> for Follow {
     fn call(&mut self, request: Request<FollowRequest>) -> Self::Future {
         let request = request.into_inner();
         let follower = self.0.follow(request.shard, request.from_index);
-        ready(
-            follower
-                .map_err(Status::from)
-                .map(|follower| Response::new(stream(follower))),
-        )
+        ready(follower.map_err(Status::from).map(|follower| Response::new(stream(follower))))
     }
 }
 
 fn stream(follower: Subscription) -> BoxStream<'static, Result<Bytes, Status>> {
-    Box::pin(futures_util::stream::unfold(
-        follower,
-        |mut follower| async move {
-            let message = follower.next().await?;
-            Some((Ok(message), follower))
-        },
-    ))
+    Box::pin(futures_util::stream::unfold(follower, |mut follower| async move {
+        let message = follower.next().await?;
+        Some((Ok(message), follower))
+    }))
 }
 
 /// Messages that are encoded already.

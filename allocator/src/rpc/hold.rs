@@ -65,11 +65,7 @@ impl<S: Submitter> AllocatorApi<S> {
     /// The service.
     #[must_use]
     pub fn new(submitter: S, directory: Directory, secret: Secret) -> Self {
-        Self {
-            submitter,
-            directory,
-            secret,
-        }
+        Self { submitter, directory, secret }
     }
 
     async fn hold_seats(
@@ -82,9 +78,7 @@ impl<S: Submitter> AllocatorApi<S> {
         }
         let event = self.directory.find(&request.event_id, deadline).await?;
         let command = hold_command(&request, &event, &self.secret)?;
-        let command = pb::Command {
-            kind: Some(Kind::Hold(command)),
-        };
+        let command = pb::Command { kind: Some(Kind::Hold(command)) };
         let outcome = self.submitter.submit(event.shard, command, deadline).await;
         let outcome = outcome.map_err(|failure| with_seat_names(failure, &event))?;
         let Some(Answer::Held(held)) = outcome.result else {
@@ -94,11 +88,7 @@ impl<S: Submitter> AllocatorApi<S> {
         Ok(pb::HoldDetails {
             hold_id: id::format(id::HOLD, hold),
             event_id: request.event_id,
-            seats: held
-                .places
-                .iter()
-                .map(|place| event.details(place))
-                .collect(),
+            seats: held.places.iter().map(|place| event.details(place)).collect(),
             total_minor: held.places.iter().map(|place| place.price_minor).sum(),
             currency: event.currency.clone(),
             expires_at_ms: held.expires_at_ms,
@@ -113,13 +103,8 @@ impl<S: Submitter> AllocatorApi<S> {
         kind: impl FnOnce(u128) -> Result<Kind, Failure>,
     ) -> Result<Answer, Failure> {
         let hold = hold_bits(hold_id)?;
-        let command = pb::Command {
-            kind: Some(kind(hold)?),
-        };
-        let outcome = self
-            .submitter
-            .submit(id::shard_of(hold), command, deadline)
-            .await?;
+        let command = pb::Command { kind: Some(kind(hold)?) };
+        let outcome = self.submitter.submit(id::shard_of(hold), command, deadline).await?;
         outcome.result.ok_or_else(unexpected)
     }
 }
@@ -144,8 +129,7 @@ impl<S: Submitter> AllocatorService for AllocatorApi<S> {
             let hold_id = id::to_bytes(hold);
             Ok(Kind::ReleaseHold(pb::ReleaseHoldCommand { hold_id }))
         };
-        self.on_hold(&request.get_ref().hold_id, deadline, kind)
-            .await?;
+        self.on_hold(&request.get_ref().hold_id, deadline, kind).await?;
         Ok(Response::new(pb::ReleaseHoldResponse {}))
     }
 
@@ -160,15 +144,9 @@ impl<S: Submitter> AllocatorService for AllocatorApi<S> {
         }
         let kind = |hold| {
             let hold_id = id::to_bytes(hold);
-            Ok(Kind::ExtendHold(pb::ExtendHoldCommand {
-                hold_id,
-                extensions_seen,
-            }))
+            Ok(Kind::ExtendHold(pb::ExtendHoldCommand { hold_id, extensions_seen }))
         };
-        match self
-            .on_hold(&request.get_ref().hold_id, deadline, kind)
-            .await?
-        {
+        match self.on_hold(&request.get_ref().hold_id, deadline, kind).await? {
             Answer::Extended(extended) => Ok(Response::new(pb::ExtendHoldResponse {
                 expires_at_ms: extended.expires_at_ms,
                 extensions: extended.extensions,
@@ -202,9 +180,7 @@ impl<S: Submitter> AllocatorService for AllocatorApi<S> {
         let deadline = deadline(request.metadata(), UNARY_TIMEOUT);
         let direct = request.metadata().contains_key(DIRECT);
         let hold = hold_bits(&request.get_ref().hold_id)?;
-        Ok(Response::new(
-            self.submitter.get_hold(hold, direct, deadline).await?,
-        ))
+        Ok(Response::new(self.submitter.get_hold(hold, direct, deadline).await?))
     }
 
     async fn get_order(
@@ -215,9 +191,7 @@ impl<S: Submitter> AllocatorService for AllocatorApi<S> {
         let direct = request.metadata().contains_key(DIRECT);
         let order = id::parse(id::ORDER, &request.get_ref().order_id)
             .ok_or_else(|| invalid("order_id", "must be ord_ and 26 digits of base 32"))?;
-        Ok(Response::new(
-            self.submitter.get_order(order, direct, deadline).await?,
-        ))
+        Ok(Response::new(self.submitter.get_order(order, direct, deadline).await?))
     }
 
     type SubmitStream = AnswerStream;
@@ -241,19 +215,12 @@ pub fn hold_command(
 ) -> Result<pb::HoldCommand, Failure> {
     let key = idempotency_key(&request.idempotency_key)?;
     if request.buyer.is_empty() || request.buyer.len() > BUYER_BYTES_MAX {
-        return Err(invalid(
-            "buyer",
-            &format!("must have 1 to {BUYER_BYTES_MAX} bytes"),
-        ));
+        return Err(invalid("buyer", &format!("must have 1 to {BUYER_BYTES_MAX} bytes")));
     }
     if request.wishes.is_empty() || request.wishes.len() > HOLD_ITEMS_MAX {
         return Err(invalid("wishes", &format!("must be 1 to {HOLD_ITEMS_MAX}")));
     }
-    let items = request
-        .wishes
-        .iter()
-        .enumerate()
-        .map(|(at, wish)| hold_item(at, wish, event));
+    let items = request.wishes.iter().enumerate().map(|(at, wish)| hold_item(at, wish, event));
     let mut command = pb::HoldCommand {
         event_no: event.event_no,
         items: items.collect::<Result<_, _>>()?,
@@ -283,19 +250,13 @@ fn hold_item(at: usize, wish: &pb::HoldWish, event: &KnownEvent) -> Result<pb::H
     let category = match wish.category.as_str() {
         "" => None,
         key => Some(event.category_no(key).ok_or_else(|| {
-            invalid(
-                &field("category"),
-                "must be the key of one of the event's categories",
-            )
+            invalid(&field("category"), "must be the key of one of the event's categories")
         })?),
     };
     let section = match wish.section.as_str() {
         "" => None,
         key => Some(event.seat_map.section_no(key).ok_or_else(|| {
-            invalid(
-                &field("section"),
-                "must be the key of one of the event's sections",
-            )
+            invalid(&field("section"), "must be the key of one of the event's sections")
         })?),
     };
     Ok(pb::HoldItem {
@@ -349,11 +310,8 @@ fn hold_bits(text: &str) -> Result<u128, Failure> {
 
 fn with_seat_names(mut failure: Failure, event: &KnownEvent) -> Failure {
     if !failure.seats.is_empty() {
-        let names: Vec<String> = failure
-            .seats
-            .iter()
-            .filter_map(|&seat| event.seat_map.label(seat))
-            .collect();
+        let names: Vec<String> =
+            failure.seats.iter().filter_map(|&seat| event.seat_map.label(seat)).collect();
         failure.detail = format!("{}: {}", failure.detail, names.join(", "));
     }
     failure
@@ -364,8 +322,5 @@ fn unexpected() -> Failure {
 }
 
 fn no_randomness(error: impl std::fmt::Display) -> Failure {
-    Failure::new(
-        Code::Internal,
-        format!("the system gives no randomness: {error}"),
-    )
+    Failure::new(Code::Internal, format!("the system gives no randomness: {error}"))
 }

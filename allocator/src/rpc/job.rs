@@ -86,9 +86,7 @@ impl JobService for Jobs {
         let job = |job: &LeasedJob| {
             convert::job(job, views.get(&job.event).map(AsRef::as_ref), log_time_ms)
         };
-        Ok(Response::new(pb::LeaseJobsResponse {
-            jobs: jobs.iter().map(job).collect(),
-        }))
+        Ok(Response::new(pb::LeaseJobsResponse { jobs: jobs.iter().map(job).collect() }))
     }
 
     async fn settle_job(

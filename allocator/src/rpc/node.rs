@@ -53,14 +53,7 @@ impl Node {
     #[must_use]
     pub fn new(groups: Groups, client: ShardClient, cluster: &str) -> Node {
         let directory = Directory::new();
-        Node {
-            inner: Arc::new(Inner {
-                groups,
-                client,
-                cluster: cluster.to_owned(),
-                directory,
-            }),
-        }
+        Node { inner: Arc::new(Inner { groups, client, cluster: cluster.to_owned(), directory }) }
     }
 
     /// Allocator, job, feed and control service.
@@ -77,10 +70,7 @@ impl Node {
     /// `shutdown`.
     pub async fn run(self, shutdown: CancellationToken) {
         let work = async {
-            tokio::join!(
-                self.follow_control(),
-                resume_unfinished(Control::new(self.clone()))
-            );
+            tokio::join!(self.follow_control(), resume_unfinished(Control::new(self.clone())));
         };
         shutdown.run_until_cancelled(work).await;
     }
@@ -91,10 +81,7 @@ impl Node {
     /// `not_found`.
     pub fn group(&self, shard: u32) -> Result<&Group, Failure> {
         let place = usize::try_from(shard).unwrap_or(usize::MAX);
-        self.inner
-            .groups
-            .get(place)
-            .ok_or_else(|| convert::not_found("shard"))
+        self.inner.groups.get(place).ok_or_else(|| convert::not_found("shard"))
     }
 
     /// The control group.
@@ -115,10 +102,7 @@ impl Node {
         kind: CommandKind,
         deadline: Deadline,
     ) -> Result<(Done, bool), Status> {
-        let command = Command {
-            not_after_ms: 0,
-            kind,
-        };
+        let command = Command { not_after_ms: 0, kind };
         let (_, outcome) = self.group(shard)?.propose(command, deadline).await?;
         match outcome.result {
             Ok(done) => Ok((done, outcome.replayed)),
@@ -138,10 +122,7 @@ impl Node {
     ) -> Result<(), Failure> {
         let group = self.group(shard)?;
         if group.leads() {
-            let command = Command {
-                not_after_ms: 0,
-                kind: kind.clone(),
-            };
+            let command = Command { not_after_ms: 0, kind: kind.clone() };
             match group.propose(command, deadline).await {
                 Ok((_, outcome)) => {
                     let refused = |rejection| convert::rejection(&rejection);
@@ -153,9 +134,7 @@ impl Node {
         }
         let payload = convert::encode_command(kind);
         let client = &self.inner.client;
-        let answer = client
-            .propose(shard, &self.inner.cluster, payload, deadline)
-            .await?;
+        let answer = client.propose(shard, &self.inner.cluster, payload, deadline).await?;
         convert::decode_outcome(&answer).map(|_| ())
     }
 
@@ -187,16 +166,7 @@ impl Node {
             && group.leads()
         {
             let kind = convert::command(command.clone(), shard)?;
-            match group
-                .propose(
-                    Command {
-                        not_after_ms: 0,
-                        kind,
-                    },
-                    deadline,
-                )
-                .await
-            {
+            match group.propose(Command { not_after_ms: 0, kind }, deadline).await {
                 Ok((index, outcome)) => match &outcome.result {
                     Ok(_) => return Ok(convert::outcome(index, &outcome)),
                     Err(rejection) => return Err(convert::rejection(rejection)),
@@ -214,24 +184,16 @@ impl Node {
     }
 
     async fn read_hold(&self, hold: u128, by: Deadline) -> Result<pb::GetHoldResponse, Status> {
-        let group = self
-            .group(id::shard_of(hold))
-            .map_err(|_| convert::not_found("hold"))?;
+        let group = self.group(id::shard_of(hold)).map_err(|_| convert::not_found("hold"))?;
         group.read_index(by).await?;
         let view = group.read(|shard| shard.hold(HoldId(hold)));
         let view = view.ok_or_else(|| convert::not_found("hold"))?;
         let event = group.view(view.event);
-        Ok(convert::hold_answer(
-            &view,
-            event.as_deref(),
-            group.log_time_ms(),
-        ))
+        Ok(convert::hold_answer(&view, event.as_deref(), group.log_time_ms()))
     }
 
     async fn read_order(&self, order: u128, by: Deadline) -> Result<pb::GetOrderResponse, Status> {
-        let group = self
-            .group(id::shard_of(order))
-            .map_err(|_| convert::not_found("order"))?;
+        let group = self.group(id::shard_of(order)).map_err(|_| convert::not_found("order"))?;
         group.read_index(by).await?;
         let view = group.read(|shard| shard.order(OrderId(order)));
         let view = view.ok_or_else(|| convert::not_found("order"))?;
@@ -297,18 +259,12 @@ impl Submitter for Node {
 impl Feeds for Node {
     fn follow(&self, shard: u32, from: u64) -> Result<Subscription, Failure> {
         let group = self.group(shard)?;
-        group
-            .feed()
-            .follow(from, || group.read(|shard| group.feed().snapshot(shard)))
+        group.feed().follow(from, || group.read(|shard| group.feed().snapshot(shard)))
     }
 }
 
 fn is_not_leader<T>(answer: &Result<T, Status>) -> bool {
-    answer
-        .as_ref()
-        .err()
-        .and_then(onsale_proto::error::leader_hint)
-        .is_some()
+    answer.as_ref().err().and_then(onsale_proto::error::leader_hint).is_some()
 }
 
 fn overloaded() -> Failure {
@@ -316,8 +272,5 @@ fn overloaded() -> Failure {
 }
 
 fn unknown() -> Failure {
-    Failure::new(
-        Code::OutcomeUnknown,
-        "no answer in time; repeat the request with the same key",
-    )
+    Failure::new(Code::OutcomeUnknown, "no answer in time; repeat the request with the same key")
 }

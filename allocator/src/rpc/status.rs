@@ -20,11 +20,8 @@ pub async fn status(client: &ShardClient) -> pb::GetStatusResponse {
     let asked = nodes.iter().map(|node| client.describe(node.id, deadline));
     let answers: Vec<Option<pb::DescribeResponse>> =
         join_all(asked).await.into_iter().map(Result::ok).collect();
-    let described: Vec<(u64, Option<&pb::DescribeResponse>)> = nodes
-        .iter()
-        .map(|node| node.id)
-        .zip(answers.iter().map(Option::as_ref))
-        .collect();
+    let described: Vec<(u64, Option<&pb::DescribeResponse>)> =
+        nodes.iter().map(|node| node.id).zip(answers.iter().map(Option::as_ref)).collect();
     pb::GetStatusResponse {
         nodes: nodes
             .iter()
@@ -43,10 +40,7 @@ pub async fn status(client: &ShardClient) -> pb::GetStatusResponse {
 #[must_use]
 pub fn shards(described: &[(u64, Option<&pb::DescribeResponse>)]) -> Vec<pb::ShardStatus> {
     let mut shards: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
-    let claims = described
-        .iter()
-        .filter_map(|(_, answer)| *answer)
-        .flat_map(|a| &a.shards);
+    let claims = described.iter().filter_map(|(_, answer)| *answer).flat_map(|a| &a.shards);
     for claim in claims {
         let known = shards.entry(claim.shard).or_default();
         // Within a term a replica that knows the leader knows more than one that does not.
@@ -54,38 +48,24 @@ pub fn shards(described: &[(u64, Option<&pb::DescribeResponse>)]) -> Vec<pb::Sha
     }
     let replica = |node: u64, shard: u32| {
         let (_, answer) = described.iter().find(|(id, _)| *id == node)?;
-        answer
-            .as_ref()?
-            .shards
-            .iter()
-            .find(|claim| claim.shard == shard)
+        answer.as_ref()?.shards.iter().find(|claim| claim.shard == shard)
     };
     shards
         .into_iter()
         .map(|(shard, (term, leader))| {
             let head = replica(leader, shard).map_or(0, |claim| claim.log_index);
-            let replicas = described
-                .iter()
-                .map(|&(node, _)| match replica(node, shard) {
-                    Some(claim) => pb::ReplicaStatus {
-                        node,
-                        role: claim.role.clone(),
-                        log_index: claim.log_index,
-                        lag: head.saturating_sub(claim.log_index),
-                    },
-                    None => pb::ReplicaStatus {
-                        node,
-                        role: UNKNOWN.to_owned(),
-                        log_index: 0,
-                        lag: head,
-                    },
-                });
-            pb::ShardStatus {
-                shard,
-                leader,
-                term,
-                replicas: replicas.collect(),
-            }
+            let replicas = described.iter().map(|&(node, _)| match replica(node, shard) {
+                Some(claim) => pb::ReplicaStatus {
+                    node,
+                    role: claim.role.clone(),
+                    log_index: claim.log_index,
+                    lag: head.saturating_sub(claim.log_index),
+                },
+                None => {
+                    pb::ReplicaStatus { node, role: UNKNOWN.to_owned(), log_index: 0, lag: head }
+                }
+            });
+            pb::ShardStatus { shard, leader, term, replicas: replicas.collect() }
         })
         .collect()
 }

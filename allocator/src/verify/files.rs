@@ -65,31 +65,21 @@ pub(super) fn read(dir: &Path, report: &mut ReplicaReport) -> Found {
             report.node = identity.as_ref().map(|identity| identity.node);
             found.setup = identity;
         }
-        Err(error) => report
-            .damage
-            .push(unreadable(&dir.join("identity.json"), &error)),
+        Err(error) => report.damage.push(unreadable(&dir.join("identity.json"), &error)),
     }
     let mut shards = BTreeMap::new();
     read_snapshots(dir, &mut shards, report);
     read_log(dir, &mut shards, report);
-    found.shards = shards
-        .into_iter()
-        .map(|(no, shard)| FoundShard { no, ..shard })
-        .collect();
+    found.shards = shards.into_iter().map(|(no, shard)| FoundShard { no, ..shard }).collect();
     found
 }
 
 fn read_snapshots(dir: &Path, shards: &mut BTreeMap<u16, FoundShard>, report: &mut ReplicaReport) {
     for folder in list(&dir.join("snapshots"), report) {
         for file in list(&folder, report) {
-            if file
-                .extension()
-                .is_none_or(|extension| extension != "snapshot")
-            {
+            if file.extension().is_none_or(|extension| extension != "snapshot") {
                 let name = file.display();
-                report
-                    .notes
-                    .push(format!("{name} is a snapshot that was never finished"));
+                report.notes.push(format!("{name} is a snapshot that was never finished"));
                 continue;
             }
             match snapshot::read_any(&file) {
@@ -99,6 +89,8 @@ fn read_snapshots(dir: &Path, shards: &mut BTreeMap<u16, FoundShard>, report: &m
                     let snapshots = &mut shards.entry(shard).or_default().snapshots;
                     snapshots.push(FoundSnapshot { index, file, state });
                 }
+                // Taken away between listing and reading: a newer one has its place.
+                Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => report.damage.push(unreadable(&file, &error)),
             }
         }
@@ -125,14 +117,12 @@ fn read_log(dir: &Path, shards: &mut BTreeMap<u16, FoundShard>, report: &mut Rep
                     torn.bytes
                 ));
             }
-            report
-                .damage
-                .extend(scanned.damage.into_iter().map(|damage| Finding {
-                    file: damage.file,
-                    offset: damage.offset,
-                    what: damage.what,
-                    remedy: REMEDY.to_owned(),
-                }));
+            report.damage.extend(scanned.damage.into_iter().map(|damage| Finding {
+                file: damage.file,
+                offset: damage.offset,
+                what: damage.what,
+                remedy: REMEDY.to_owned(),
+            }));
         }
         Err(LogError::Damaged(damage)) => report.damage.push(Finding {
             file: damage.file,
@@ -161,14 +151,7 @@ fn take(shards: &mut BTreeMap<u16, FoundShard>, scanned: ScannedRecord<'_>) {
             shard.entries.split_off(&record.index);
             let batch = (record.tag == log_store::NORMAL).then_some(record.payload);
             let (file, offset) = (scanned.file.to_owned(), scanned.offset);
-            shard.entries.insert(
-                record.index,
-                FoundEntry {
-                    batch,
-                    file,
-                    offset,
-                },
-            );
+            shard.entries.insert(record.index, FoundEntry { batch, file, offset });
         }
         Kind::Truncate => {
             shard.entries.split_off(&record.index);
@@ -183,11 +166,8 @@ fn take(shards: &mut BTreeMap<u16, FoundShard>, scanned: ScannedRecord<'_>) {
 }
 
 fn list(dir: &Path, report: &mut ReplicaReport) -> Vec<PathBuf> {
-    let listed = fs::read_dir(dir).and_then(|entries| {
-        entries
-            .map(|entry| Ok(entry?.path()))
-            .collect::<io::Result<Vec<_>>>()
-    });
+    let listed = fs::read_dir(dir)
+        .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>());
     match listed {
         Ok(mut paths) => {
             paths.sort();
@@ -203,12 +183,7 @@ fn list(dir: &Path, report: &mut ReplicaReport) -> Vec<PathBuf> {
 
 fn unreadable(file: &Path, error: &Error) -> Finding {
     match error {
-        Error::Snapshot {
-            file,
-            offset,
-            reason,
-            remedy,
-        } => Finding {
+        Error::Snapshot { file, offset, reason, remedy } => Finding {
             file: file.clone(),
             offset: *offset,
             what: reason.clone(),

@@ -31,10 +31,7 @@ pub fn verify(dirs: &[PathBuf]) -> Report {
 
 /// One folder, and each shard's chain by index.
 fn verify_one(dir: &Path) -> (ReplicaReport, Vec<replay::Chain>) {
-    let mut replica = ReplicaReport {
-        dir: dir.to_owned(),
-        ..ReplicaReport::default()
-    };
+    let mut replica = ReplicaReport { dir: dir.to_owned(), ..ReplicaReport::default() };
     let found = files::read(dir, &mut replica);
     replica.is_empty = found.is_empty();
     let mut chains = Vec::new();

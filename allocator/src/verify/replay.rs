@@ -49,11 +49,8 @@ pub(super) fn replay(
     setup: Option<&Identity>,
     damage: &mut Vec<Finding>,
 ) -> (ShardReport, Chain) {
-    let committed = [
-        found.committed,
-        found.purged,
-        found.snapshots.last().map(|snapshot| snapshot.index),
-    ];
+    let committed =
+        [found.committed, found.purged, found.snapshots.last().map(|snapshot| snapshot.index)];
     let committed = committed.into_iter().flatten().max().unwrap_or(0);
     let snapshots = std::mem::take(&mut found.snapshots);
     let mut states = decode(snapshots, damage);
@@ -63,10 +60,7 @@ pub(super) fn replay(
     let undecided = entries
         .range(committed + 1..)
         .next()
-        .map(|(first, _)| Undecided {
-            first: *first,
-            last: last.unwrap_or(*first),
-        });
+        .map(|(first, _)| Undecided { first: *first, last: last.unwrap_or(*first) });
     let verified_to = match proof {
         Proof::FirstEntry => 0,
         Proof::Snapshot(index) => index,
@@ -86,23 +80,10 @@ pub(super) fn replay(
         broken: Vec::new(),
     };
     let (outcomes, changes) = (Vec::new(), Vec::new());
-    let mut work = Replay {
-        shard,
-        report,
-        links: Vec::new(),
-        damage,
-        outcomes,
-        changes,
-    };
+    let mut work = Replay { shard, report, links: Vec::new(), damage, outcomes, changes };
     work.run(proof, &entries, committed, states);
     let report = work.report.finish(&work.shard);
-    (
-        report,
-        Chain {
-            shard: found.no,
-            links: work.links,
-        },
-    )
+    (report, Chain { shard: found.no, links: work.links })
 }
 
 /// A snapshot and its state.
@@ -134,18 +115,13 @@ fn begin(
 ) -> (Proof, Shard) {
     let first = found.entries.first_key_value().map(|(index, _)| *index);
     let limits = setup.map_or_else(Limits::default, |identity| identity.limits.into());
-    let shards = setup.map_or(1, |identity| {
-        u16::try_from(identity.shards).unwrap_or(u16::MAX)
-    });
+    let shards = setup.map_or(1, |identity| u16::try_from(identity.shards).unwrap_or(u16::MAX));
     let empty = || (Proof::FirstEntry, Shard::new(found.no, shards, limits));
     if found.purged.is_none() && first.is_some_and(|first| first <= 1) {
         return empty();
     }
     // The log goes on right after what was purged.
-    let needed = found
-        .purged
-        .unwrap_or(0)
-        .max(first.unwrap_or(1).saturating_sub(1));
+    let needed = found.purged.unwrap_or(0).max(first.unwrap_or(1).saturating_sub(1));
     states.retain(|known| known.found.index >= needed || first.is_none());
     if states.is_empty() {
         if first.is_some() {
@@ -178,18 +154,11 @@ impl Replay<'_> {
         self.check_state();
         let start = self.report.verified_to;
         if proof != Proof::FirstEntry {
-            self.links.push(Link {
-                index: start,
-                hash: self.shard.chain(),
-            });
+            self.links.push(Link { index: start, hash: self.shard.chain() });
         }
         let mut states = states.into_iter().peekable();
         let mut previous: Option<u64> = (proof != Proof::FirstEntry).then_some(start);
-        let from = if proof == Proof::FirstEntry {
-            0
-        } else {
-            start + 1
-        };
+        let from = if proof == Proof::FirstEntry { 0 } else { start + 1 };
         for (&index, entry) in entries.range(from..) {
             if index > committed {
                 break;
@@ -197,10 +166,7 @@ impl Replay<'_> {
             if let Some(previous) = previous
                 && index != previous + 1
             {
-                let what = format!(
-                    "shard {}: entry {index} follows {previous}",
-                    self.report.shard
-                );
+                let what = format!("shard {}: entry {index} follows {previous}", self.report.shard);
                 self.damage.push(finding(&entry.file, entry.offset, what));
                 return;
             }
@@ -212,10 +178,7 @@ impl Replay<'_> {
             }
             previous = Some(index);
             self.report.verified_to = index;
-            self.links.push(Link {
-                index,
-                hash: self.shard.chain(),
-            });
+            self.links.push(Link { index, hash: self.shard.chain() });
             if self.report.entries.is_multiple_of(VERIFY_EVERY_ENTRIES) {
                 self.check_state();
             }
@@ -227,10 +190,7 @@ impl Replay<'_> {
                 // Later than every entry that is left: its own state is all there is to check.
                 self.shard = known.shard;
                 self.report.verified_to = known.found.index;
-                self.links.push(Link {
-                    index: known.found.index,
-                    hash: self.shard.chain(),
-                });
+                self.links.push(Link { index: known.found.index, hash: self.shard.chain() });
             }
         }
         self.check_state();
@@ -257,21 +217,13 @@ impl Replay<'_> {
         if let Err(panic) = applied {
             let said = panic.downcast_ref::<String>().map(String::as_str);
             let said = said.or_else(|| panic.downcast_ref::<&str>().copied());
-            self.broken(
-                "assertion",
-                index,
-                said.unwrap_or("an assertion failed").to_owned(),
-            );
+            self.broken("assertion", index, said.unwrap_or("an assertion failed").to_owned());
             return false;
         }
         self.report.entries += 1;
         self.report.commands += batch.commands.len() as u64;
         if self.outcomes.len() != batch.commands.len() {
-            self.broken(
-                "INV-5",
-                index,
-                "there is not one outcome for each command".to_owned(),
-            );
+            self.broken("INV-5", index, "there is not one outcome for each command".to_owned());
         }
         if self.shard.log_time_ms() < before_ms {
             self.broken("INV-9", index, "log time went back".to_owned());
@@ -305,11 +257,7 @@ impl Replay<'_> {
 
     fn broken(&mut self, id: &str, index: u64, detail: String) {
         if self.report.broken.len() < VERIFY_FINDINGS_MAX {
-            self.report.broken.push(Broken {
-                id: id.to_owned(),
-                index,
-                detail,
-            });
+            self.report.broken.push(Broken { id: id.to_owned(), index, detail });
         }
     }
 }
@@ -325,10 +273,5 @@ impl ShardReport {
 }
 
 fn finding(file: &Path, offset: u64, what: String) -> Finding {
-    Finding {
-        file: file.to_owned(),
-        offset,
-        what,
-        remedy: REMEDY.to_owned(),
-    }
+    Finding { file: file.to_owned(), offset, what, remedy: REMEDY.to_owned() }
 }

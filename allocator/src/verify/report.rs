@@ -169,10 +169,7 @@ impl fmt::Display for Report {
 
 impl fmt::Display for ReplicaReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let node = self
-            .node
-            .map(|node| format!(" (node {node})"))
-            .unwrap_or_default();
+        let node = self.node.map(|node| format!(" (node {node})")).unwrap_or_default();
         writeln!(f, "{}{node}", self.dir.display())?;
         if self.is_empty {
             writeln!(f, "  neither log nor snapshots here")?;
@@ -180,11 +177,7 @@ impl fmt::Display for ReplicaReport {
         for shard in &self.shards {
             writeln!(f, "  {shard}")?;
             for it in &shard.broken {
-                writeln!(
-                    f,
-                    "  BROKEN {} after entry {}: {}",
-                    it.id, it.index, it.detail
-                )?;
+                writeln!(f, "  BROKEN {} after entry {}: {}", it.id, it.index, it.detail)?;
             }
         }
         for note in &self.notes {
@@ -232,10 +225,8 @@ fn hex<S: Serializer>(bytes: &[u8; 32], serializer: S) -> Result<S::Ok, S::Error
 
 fn to_hex(bytes: &[u8]) -> String {
     use fmt::Write as _;
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }

@@ -4,6 +4,7 @@
 mod cluster;
 mod cluster_buyers;
 mod cluster_failures;
+mod cluster_log;
 mod cluster_support;
 mod feed;
 mod log_common;

@@ -34,10 +34,7 @@ pub fn command(command: pb::Command, shard: u32) -> Result<CommandKind, Failure>
             order: OrderId(order_bytes("order_id", &sell.order_id, shard)?),
             idempotency: idempotency(sell.idempotency.as_ref())?,
         })),
-        None => Err(invalid(
-            "command",
-            "must be one of the commands this version knows",
-        )),
+        None => Err(invalid("command", "must be one of the commands this version knows")),
     }
 }
 
@@ -47,10 +44,7 @@ pub fn command(command: pb::Command, shard: u32) -> Result<CommandKind, Failure>
 /// `invalid_request` with the field and what it must be.
 pub fn idempotency(message: Option<&pb::Idempotency>) -> Result<Idempotency, Failure> {
     let Some(message) = message else {
-        return Err(invalid(
-            "idempotency",
-            "is required, so that a repeat finds its answer",
-        ));
+        return Err(invalid("idempotency", "is required, so that a repeat finds its answer"));
     };
     Ok(Idempotency {
         key: state_key("idempotency/key", &message.key)?,
@@ -74,19 +68,13 @@ pub fn state_key(field: &str, bytes: &[u8]) -> Result<u128, Failure> {
 /// `invalid_request` with the field and what it must be; never the data.
 pub fn contact(message: Option<&pb::Contact>, commitment: &[u8; 32]) -> Result<Contact, Failure> {
     let Some(message) = message else {
-        return Err(invalid(
-            "contact",
-            "is required: the tickets are sent to it",
-        ));
+        return Err(invalid("contact", "is required: the tickets are sent to it"));
     };
     let salt = array("contact/salt", &message.salt)?;
     let name = text("contact/name", &message.name, 1, CONTACT_BYTES_MAX)?;
     let email = text("contact/email", &message.email, 3, CONTACT_BYTES_MAX)?;
     if keyed::contact_commitment(&salt, &name, &email) != *commitment {
-        return Err(invalid(
-            "contact_commitment",
-            "must be the salted hash of this contact",
-        ));
+        return Err(invalid("contact_commitment", "must be the salted hash of this contact"));
     }
     Ok(Contact { salt, name, email })
 }
@@ -103,11 +91,7 @@ fn hold(message: &pb::HoldCommand, shard: u32) -> Result<CommandKind, Failure> {
     for (at, item) in message.items.iter().enumerate() {
         places += item.seats.len().max(item.quantity as usize);
         if places > HOLD_SEATS_MAX {
-            let field = if item.seats.is_empty() {
-                "quantity"
-            } else {
-                "seats"
-            };
+            let field = if item.seats.is_empty() { "quantity" } else { "seats" };
             let remedy = format!("must leave the hold at {HOLD_SEATS_MAX} places or fewer");
             return Err(invalid(&format!("items/{at}/{field}"), &remedy));
         }
@@ -125,21 +109,12 @@ fn hold_item(at: usize, item: &pb::HoldItem) -> Result<HoldItem, Failure> {
     let field = |name: &str| format!("items/{at}/{name}");
     if item.seats.is_empty() {
         if item.quantity == 0 {
-            return Err(invalid(
-                &field("quantity"),
-                "must be at least 1, or seats be named",
-            ));
+            return Err(invalid(&field("quantity"), "must be at least 1, or seats be named"));
         }
         return Ok(HoldItem::BestAvailable {
             quantity: narrow(&field("quantity"), item.quantity)?,
-            category: item
-                .category
-                .map(|no| narrow(&field("category"), no))
-                .transpose()?,
-            section: item
-                .section
-                .map(|no| narrow(&field("section"), no))
-                .transpose()?,
+            category: item.category.map(|no| narrow(&field("category"), no)).transpose()?,
+            section: item.section.map(|no| narrow(&field("section"), no)).transpose()?,
             accessible: item.accessible,
         });
     }
@@ -150,10 +125,7 @@ fn hold_item(at: usize, item: &pb::HoldItem) -> Result<HoldItem, Failure> {
         ("accessible", item.accessible),
     ];
     if let Some((name, _)) = unwanted.iter().find(|(_, is_there)| *is_there) {
-        return Err(invalid(
-            &field(name),
-            "must be absent where seats are named",
-        ));
+        return Err(invalid(&field(name), "must be absent where seats are named"));
     }
     let mut sorted = item.seats.clone();
     sorted.sort_unstable();

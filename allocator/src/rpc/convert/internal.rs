@@ -13,16 +13,9 @@ use super::invalid;
 /// A command as it travels to the leader of its shard.
 #[must_use]
 pub fn encode_command(kind: CommandKind) -> Bytes {
-    let commands = vec![Command {
-        not_after_ms: 0,
-        kind,
-    }];
+    let commands = vec![Command { not_after_ms: 0, kind }];
     let mut bytes = Vec::new();
-    Batch {
-        log_time_ms: 0,
-        commands,
-    }
-    .encode(&mut bytes);
+    Batch { log_time_ms: 0, commands }.encode(&mut bytes);
     bytes.into()
 }
 

@@ -28,20 +28,13 @@ pub fn lease_jobs(message: &pb::LeaseJobsRequest) -> Result<CommandKind, Failure
     }
     let jobs_max = u16::try_from(message.jobs_max).unwrap_or(u16::MAX);
     if jobs_max == 0 || usize::from(jobs_max) > JOBS_PER_LEASE_MAX {
-        return Err(invalid(
-            "jobs_max",
-            &format!("must be 1 to {JOBS_PER_LEASE_MAX}"),
-        ));
+        return Err(invalid("jobs_max", &format!("must be 1 to {JOBS_PER_LEASE_MAX}")));
     }
     if message.lease_ms == 0 || message.lease_ms > LEASE_MS_MAX {
         return Err(invalid("lease_ms", &format!("must be 1 to {LEASE_MS_MAX}")));
     }
     let (lease, lease_ms) = (message.lease, message.lease_ms);
-    Ok(CommandKind::LeaseJobs(LeaseJobs {
-        lease,
-        jobs_max,
-        lease_ms,
-    }))
+    Ok(CommandKind::LeaseJobs(LeaseJobs { lease, jobs_max, lease_ms }))
 }
 
 /// The report that a message carries.
@@ -53,10 +46,7 @@ pub fn settle_job(message: pb::SettleJobRequest) -> Result<CommandKind, Failure>
         return Err(invalid("job_id", "must be a job's number, from 1"));
     }
     let Some(report) = message.result else {
-        return Err(invalid(
-            "result",
-            "must be one of the results this version knows",
-        ));
+        return Err(invalid("result", "must be one of the results this version knows"));
     };
     Ok(CommandKind::SettleJob(Box::new(SettleJob {
         job: JobId(message.job_id),
@@ -81,9 +71,7 @@ pub fn job(job: &LeasedJob, view: Option<&EventView>, log_time_ms: u64) -> pb::J
         job_id: job.job.0,
         kind: job_kind_name(job.kind).to_owned(),
         order_id: id::to_bytes(job.order.0),
-        event_id: view
-            .map(|view| view.event_id.to_string())
-            .unwrap_or_default(),
+        event_id: view.map(|view| view.event_id.to_string()).unwrap_or_default(),
         amount_minor: job.amount_minor,
         currency: currency(job.currency),
         payment_method: job.payment_method.to_string(),
@@ -140,9 +128,9 @@ fn result(report: &Report) -> Result<JobResult, Failure> {
             signatures: signatures("issued/signatures", said)?,
         },
         Report::Voided(_) => JobResult::Voided,
-        Report::Retry(said) => JobResult::Retry {
-            after_ms: wait("retry/after_ms", said.after_ms)?,
-        },
+        Report::Retry(said) => {
+            JobResult::Retry { after_ms: wait("retry/after_ms", said.after_ms)? }
+        }
     })
 }
 
@@ -152,20 +140,14 @@ fn intent(field: &str, value: &str) -> Result<Box<str>, Failure> {
 
 fn wait(field: &str, value: u32) -> Result<u32, Failure> {
     if value > JOB_WAIT_MS_MAX {
-        return Err(invalid(
-            field,
-            &format!("must be at most {JOB_WAIT_MS_MAX}"),
-        ));
+        return Err(invalid(field, &format!("must be at most {JOB_WAIT_MS_MAX}")));
     }
     Ok(value)
 }
 
 fn signatures(field: &str, said: &pb::Signed) -> Result<Vec<[u8; 64]>, Failure> {
     if said.signatures.is_empty() || said.signatures.len() > HOLD_SEATS_MAX {
-        return Err(invalid(
-            field,
-            &format!("must be 1 to {HOLD_SEATS_MAX}, one per ticket"),
-        ));
+        return Err(invalid(field, &format!("must be 1 to {HOLD_SEATS_MAX}, one per ticket")));
     }
     said.signatures
         .iter()

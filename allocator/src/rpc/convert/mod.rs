@@ -43,10 +43,7 @@ pub(crate) fn hold_bytes(field: &str, bytes: &[u8], shard: u32) -> Result<u128, 
 pub(crate) fn order_bytes(field: &str, bytes: &[u8], shard: u32) -> Result<u128, Failure> {
     let order = id::from_bytes(bytes).ok_or_else(|| invalid(field, "must be 16 bytes"))?;
     if order & 0xffff != 0 {
-        return Err(invalid(
-            field,
-            "must end in 16 zero bits: they number its tickets",
-        ));
+        return Err(invalid(field, "must end in 16 zero bits: they number its tickets"));
     }
     in_shard(field, order, shard)?;
     Ok(order)
@@ -56,10 +53,7 @@ fn in_shard(field: &str, bits: u128, shard: u32) -> Result<(), Failure> {
     if id::shard_of(bits) == shard {
         return Ok(());
     }
-    Err(invalid(
-        field,
-        "must begin with the number of the shard it is sent to",
-    ))
+    Err(invalid(field, "must begin with the number of the shard it is sent to"))
 }
 
 /// A string of `min` to `max` bytes.
@@ -72,7 +66,5 @@ pub(crate) fn text(field: &str, value: &str, min: usize, max: usize) -> Result<B
 
 /// Exactly `N` bytes.
 pub(crate) fn array<const N: usize>(field: &str, bytes: &[u8]) -> Result<[u8; N], Failure> {
-    bytes
-        .try_into()
-        .map_err(|_| invalid(field, &format!("must be {N} bytes")))
+    bytes.try_into().map_err(|_| invalid(field, &format!("must be {N} bytes")))
 }

@@ -17,11 +17,7 @@ pub fn outcome(index: u64, outcome: &Outcome) -> pb::Outcome {
         Ok(done) => answer(done),
         Err(rejection) => Answer::Rejected(rejected_message(&self::rejection(rejection))),
     };
-    pb::Outcome {
-        log_index: index,
-        replayed: outcome.replayed,
-        result: Some(result),
-    }
+    pb::Outcome { log_index: index, replayed: outcome.replayed, result: Some(result) }
 }
 
 /// The answer to a command that never reached the log.
@@ -70,56 +66,41 @@ pub fn rejection(rejection: &Rejection) -> Failure {
             Code::IdempotencyKeyReused,
             "this key was used with another content or by another buyer; choose a new one",
         ),
-        Rejection::Overloaded { bound } => fail(
-            Code::Overloaded,
-            &format!("{bound} of this shard is reached"),
-        ),
+        Rejection::Overloaded { bound } => {
+            fail(Code::Overloaded, &format!("{bound} of this shard is reached"))
+        }
         Rejection::NotFound { what } => super::not_found(what),
         Rejection::Invalid { field, reason } => invalid(field, reason),
-        Rejection::NotOnSale { onsale_at_ms } => at(
-            Code::NotOnSale,
-            "the event opens later",
-            Some(*onsale_at_ms),
-        ),
+        Rejection::NotOnSale { onsale_at_ms } => {
+            at(Code::NotOnSale, "the event opens later", Some(*onsale_at_ms))
+        }
         Rejection::HoldExpired => fail(Code::HoldExpired, "the hold has ended"),
         Rejection::HoldInCheckout => {
             fail(Code::HoldInCheckout, "a payment for this hold is undecided")
         }
-        Rejection::ExtensionLimitReached => fail(
-            Code::ExtensionLimitReached,
-            "the event allows no further extension",
-        ),
-        Rejection::BuyerLimitReached { seats_max } => fail(
-            Code::BuyerLimitReached,
-            &format!("the event allows one buyer {seats_max} seats"),
-        ),
+        Rejection::ExtensionLimitReached => {
+            fail(Code::ExtensionLimitReached, "the event allows no further extension")
+        }
+        Rejection::BuyerLimitReached { seats_max } => {
+            fail(Code::BuyerLimitReached, &format!("the event allows one buyer {seats_max} seats"))
+        }
         Rejection::SeatUnavailable { seats } => {
             let mut failure = fail(Code::SeatUnavailable, "these seats are held or sold");
             failure.seats.clone_from(seats);
             failure
         }
-        Rejection::SoldOut {
-            held_may_return_at_ms,
-        } => at(
-            Code::SoldOut,
-            "nothing that fits is left",
-            *held_may_return_at_ms,
-        ),
-        Rejection::NotEnoughTogether {
-            held_may_return_at_ms,
-        } => at(
-            Code::NotEnoughTogether,
-            "not that many are left",
-            *held_may_return_at_ms,
-        ),
-        Rejection::StaleLease => fail(
-            Code::Conflict,
-            "the lease is over or the job is settled; lease again",
-        ),
-        Rejection::StaleRevision { in_force } => fail(
-            Code::Conflict,
-            &format!("revision {in_force} is in force; start again from it"),
-        ),
+        Rejection::SoldOut { held_may_return_at_ms } => {
+            at(Code::SoldOut, "nothing that fits is left", *held_may_return_at_ms)
+        }
+        Rejection::NotEnoughTogether { held_may_return_at_ms } => {
+            at(Code::NotEnoughTogether, "not that many are left", *held_may_return_at_ms)
+        }
+        Rejection::StaleLease => {
+            fail(Code::Conflict, "the lease is over or the job is settled; lease again")
+        }
+        Rejection::StaleRevision { in_force } => {
+            fail(Code::Conflict, &format!("revision {in_force} is in force; start again from it"))
+        }
         Rejection::WrongShard => fail(Code::NotFound, "this shard does not take such commands"),
     }
 }
@@ -140,10 +121,7 @@ pub fn place(place: &Place) -> pb::Place {
 #[must_use]
 pub fn labelled_place(place: &Place, view: &EventView) -> pb::Place {
     let label = place.seat.and_then(|seat| view.seat_map.label(seat));
-    pb::Place {
-        seat_id: label.unwrap_or_default(),
-        ..self::place(place)
-    }
+    pb::Place { seat_id: label.unwrap_or_default(), ..self::place(place) }
 }
 
 /// The public name of an order's state.
@@ -171,18 +149,13 @@ pub fn hold_answer(
     pb::GetHoldResponse {
         hold_id: id::to_bytes(hold.hold.0),
         event_no: hold.event,
-        event_id: event
-            .map(|event| event.event_id.to_string())
-            .unwrap_or_default(),
+        event_id: event.map(|event| event.event_id.to_string()).unwrap_or_default(),
         places: places(&hold.places, event),
         expires_at_ms: hold.expires_at_ms,
         held_at_ms: hold.held_at_ms,
         extensions: u32::from(hold.extensions),
         state: hold_state_name(state).to_owned(),
-        order_id: hold
-            .order
-            .map(|order| id::to_bytes(order.0))
-            .unwrap_or_default(),
+        order_id: hold.order.map(|order| id::to_bytes(order.0)).unwrap_or_default(),
         log_time_ms,
         currency: currency(hold.currency),
     }
@@ -195,26 +168,16 @@ pub fn order_answer(order: &OrderView, event: Option<&EventView>) -> pb::GetOrde
     pb::GetOrderResponse {
         order_id: id::to_bytes(order.order.0),
         event_no: order.event,
-        event_id: event
-            .map(|event| event.event_id.to_string())
-            .unwrap_or_default(),
+        event_id: event.map(|event| event.event_id.to_string()).unwrap_or_default(),
         status: order_status_name(order.status).to_owned(),
         failure_code: failure.unwrap_or_default().to_owned(),
-        next_action_url: order
-            .next_action_url
-            .as_deref()
-            .unwrap_or_default()
-            .to_owned(),
+        next_action_url: order.next_action_url.as_deref().unwrap_or_default().to_owned(),
         places: places(&order.places, event),
         total_minor: order.total_minor,
         refunded_minor: order.refunded_minor,
         currency: currency(order.currency),
         signing_key: order.signing_key,
-        signatures: order
-            .signatures
-            .iter()
-            .map(|it| Bytes::copy_from_slice(it))
-            .collect(),
+        signatures: order.signatures.iter().map(|it| Bytes::copy_from_slice(it)).collect(),
         created_at_ms: order.created_at_ms,
         hold_id: id::to_bytes(order.hold.0),
     }
@@ -249,17 +212,13 @@ fn answer(done: &Done) -> Answer {
             expires_at_ms: held.expires_at_ms,
             places: held.places.iter().map(place).collect(),
         }),
-        Done::Extended {
-            expires_at_ms,
-            extensions,
-            ..
-        } => Answer::Extended(pb::Extended {
+        Done::Extended { expires_at_ms, extensions, .. } => Answer::Extended(pb::Extended {
             expires_at_ms: *expires_at_ms,
             extensions: u32::from(*extensions),
         }),
-        Done::CheckoutBegun { order } | Done::Sold { order } => Answer::OrderMade(pb::OrderMade {
-            order_id: id::to_bytes(order.0),
-        }),
+        Done::CheckoutBegun { order } | Done::Sold { order } => {
+            Answer::OrderMade(pb::OrderMade { order_id: id::to_bytes(order.0) })
+        }
         Done::Ok | Done::Leased(_) | Done::Settled { .. } | Done::Prepared { .. } => {
             Answer::Done(pb::Done {})
         }
@@ -279,9 +238,5 @@ fn rejected_message(failure: &Failure) -> pb::Rejected {
 }
 
 fn without_entry(rejected: pb::Rejected) -> pb::Outcome {
-    pb::Outcome {
-        log_index: 0,
-        replayed: false,
-        result: Some(Answer::Rejected(rejected)),
-    }
+    pb::Outcome { log_index: 0, replayed: false, result: Some(Answer::Rejected(rejected)) }
 }
