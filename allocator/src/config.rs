@@ -30,7 +30,9 @@ pub struct Config {
     pub snapshot_entries: u64,
     /// Log segments past which the shard that holds back the oldest one is snapshotted.
     pub log_segments_max: usize,
-    /// Age in seconds past which it is, too.
+    /// Bytes of a shard's entries in memory past which the shard is snapshotted.
+    pub log_memory_bytes_max: usize,
+    /// Age in seconds of the oldest segment past which its holder is snapshotted, too.
     pub log_age_seconds_max: u64,
     /// Commands that wait for one shard's batcher; past it they are refused as `overloaded`.
     pub queue_commands_max: usize,
@@ -69,6 +71,7 @@ impl Default for Config {
             log_segment_bytes: 64 << 20,
             snapshot_entries: 20_000,
             log_segments_max: 16,
+            log_memory_bytes_max: 128 << 20,
             log_age_seconds_max: 12 * 60 * 60,
             queue_commands_max: limits::QUEUE_COMMANDS_MAX,
             heartbeat_ms: 100,
@@ -116,10 +119,7 @@ impl Config {
         let name_bytes = self.cluster.len();
         demand(
             (1..=limits::CLUSTER_NAME_BYTES_MAX).contains(&name_bytes),
-            format!(
-                "cluster must have 1 to {} bytes",
-                limits::CLUSTER_NAME_BYTES_MAX
-            ),
+            format!("cluster must have 1 to {} bytes", limits::CLUSTER_NAME_BYTES_MAX),
         );
         demand(
             (1..=limits::NODES_MAX).contains(&self.nodes.len()),
@@ -132,10 +132,7 @@ impl Config {
             ids.windows(2).all(|pair| pair[0] != pair[1]),
             "nodes: each id may stand once".to_owned(),
         );
-        demand(
-            ids.contains(&self.node),
-            format!("node {} does not stand in nodes", self.node),
-        );
+        demand(ids.contains(&self.node), format!("node {} does not stand in nodes", self.node));
         for node in &self.nodes {
             let checked = is_address(&node.grpc);
             demand(checked, format!("nodes: {} is not host:port", node.grpc));
@@ -144,22 +141,17 @@ impl Config {
             (1..=limits::SHARDS_MAX).contains(&self.shards),
             format!("shards must be 1 to {}", limits::SHARDS_MAX),
         );
-        demand(
-            !self.data_dir.as_os_str().is_empty(),
-            "data_dir must be a folder".to_owned(),
-        );
+        demand(!self.data_dir.as_os_str().is_empty(), "data_dir must be a folder".to_owned());
         demand(
             (limits::LOG_SEGMENT_BYTES_MIN..=1 << 30).contains(&self.log_segment_bytes)
                 && self.log_segment_bytes.is_multiple_of(4096),
             "log_segment_bytes must be 10 MiB to 1 GiB and a multiple of 4096".to_owned(),
         );
+        demand(self.snapshot_entries >= 100, "snapshot_entries must be at least 100".to_owned());
+        demand(self.log_segments_max >= 2, "log_segments_max must be at least 2".to_owned());
         demand(
-            self.snapshot_entries >= 100,
-            "snapshot_entries must be at least 100".to_owned(),
-        );
-        demand(
-            self.log_segments_max >= 2,
-            "log_segments_max must be at least 2".to_owned(),
+            self.log_memory_bytes_max >= 1 << 20,
+            "log_memory_bytes_max must be at least 1 MiB".to_owned(),
         );
         demand(
             self.log_age_seconds_max >= 60,
@@ -190,11 +182,7 @@ impl Config {
             self.cluster, self.shards, self.limits
         );
         let digest = Sha256::digest(agreed.as_bytes());
-        digest
-            .iter()
-            .take(16)
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// The nodes' ids, ascending.
@@ -218,26 +206,15 @@ mod tests {
     use super::*;
 
     fn three() -> Config {
-        let node = |id: u64| Node {
-            id,
-            grpc: format!("127.0.0.1:{}", 7000 + id),
-        };
-        Config {
-            nodes: vec![node(1), node(2), node(3)],
-            ..Config::default()
-        }
+        let node = |id: u64| Node { id, grpc: format!("127.0.0.1:{}", 7000 + id) };
+        Config { nodes: vec![node(1), node(2), node(3)], ..Config::default() }
     }
 
     #[test]
     fn good_settings_have_no_faults_and_bad_ones_are_all_named() {
         assert_eq!(three().check(), Vec::<String>::new());
-        let bad = Config {
-            node: 9,
-            cluster: String::new(),
-            shards: 0,
-            election_ms: 100,
-            ..three()
-        };
+        let bad =
+            Config { node: 9, cluster: String::new(), shards: 0, election_ms: 100, ..three() };
         let wrong = bad.check();
         assert_eq!(wrong.len(), 4, "{wrong:?}");
     }

@@ -57,6 +57,9 @@ pub const SNAPSHOTS_KEPT: usize = 2;
 /// Entries kept in the log after a snapshot took them in, for followers a little behind.
 pub const ENTRIES_KEPT_AFTER_SNAPSHOT: u64 = 1_000;
 
+/// Entries kept after a snapshot that was forced because of their size.
+pub const ENTRIES_KEPT_AFTER_FORCED: u64 = 64;
+
 /// One question to a peer while a cluster is formed, or about its status.
 pub const DESCRIBE_TIMEOUT: Duration = Duration::from_millis(500);
 /// Pause between rounds of questions while a cluster is formed.

@@ -20,7 +20,7 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
     Config, Error,
-    limits::LOG_CARE_INTERVAL,
+    limits::{ENTRIES_KEPT_AFTER_FORCED, LOG_CARE_INTERVAL},
     log::{Log, LogConfig, LogError, Recovered, real_disk::RealDisk},
     metrics::{self, ShardMetrics},
     raft::{self, Replica, make_dir_durable, network::Peers},
@@ -247,7 +247,8 @@ impl Service {
         }
     }
 
-    /// Snapshots the shard that holds back the oldest log segment, by number and by age.
+    /// Snapshots the shard that holds back the oldest log segment, by number and by age, and any
+    /// shard whose entries take too much memory.
     async fn care_for_log(&self) {
         let mut every = tokio::time::interval(LOG_CARE_INTERVAL);
         loop {
@@ -255,6 +256,13 @@ impl Service {
             let holder = self.log.oldest_holder();
             let segments = holder.map_or(1, |holder| holder.segments);
             metrics::say_log(&self.log.stats(), segments);
+            for group in self.handle.groups.iter() {
+                let bytes = self.log.shard(group.no()).state().ram_bytes;
+                if bytes > self.config.log_memory_bytes_max {
+                    let keep = ENTRIES_KEPT_AFTER_FORCED;
+                    self.force_snapshot(group, keep, "its entries take much memory").await;
+                }
+            }
             let Some(holder) = holder else { continue };
             let now_ms = onsale_proto::time::now_ms();
             let age_seconds = now_ms.saturating_sub(holder.opened_at_ms) / 1_000;
@@ -262,18 +270,16 @@ impl Service {
             if !too_many && age_seconds <= self.config.log_age_seconds_max {
                 continue;
             }
-            let Some(group) = self.handle.group(holder.shard.into()) else {
-                continue;
-            };
-            tracing::info!(
-                shard = holder.shard,
-                segments = holder.segments,
-                age_seconds,
-                "the log is long or old; a snapshot is forced"
-            );
-            group.metrics().snapshots_forced.increment(1);
-            group.replica().force_snapshot_and_purge().await;
+            if let Some(group) = self.handle.group(holder.shard.into()) {
+                self.force_snapshot(group, 0, "it holds back the oldest segment").await;
+            }
         }
+    }
+
+    async fn force_snapshot(&self, group: &Group, keep: u64, why: &str) {
+        tracing::info!(shard = group.no(), "a snapshot is forced: {why}");
+        group.metrics().snapshots_forced.increment(1);
+        group.replica().force_snapshot_and_purge(keep).await;
     }
 }
 

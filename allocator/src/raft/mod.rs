@@ -232,8 +232,8 @@ impl Replica {
         self.metrics.borrow().membership_config.membership().voter_ids().collect()
     }
 
-    /// Snapshots everything applied so far, then lets go of all of it in the log.
-    pub(crate) async fn force_snapshot_and_purge(&self) {
+    /// Snapshots everything applied so far, then lets go of it in the log but for `keep` entries.
+    pub(crate) async fn force_snapshot_and_purge(&self, keep: u64) {
         let applied = self.status().applied;
         if self.raft.trigger().snapshot().await.is_err() {
             return;
@@ -243,7 +243,8 @@ impl Replica {
             while self.status().snapshot < applied && changes.next().await {}
         });
         let _ = waiting.await;
-        let _ = self.raft.trigger().purge_log(self.status().snapshot).await;
+        let upto = self.status().snapshot.saturating_sub(keep);
+        let _ = self.raft.trigger().purge_log(upto).await;
     }
 
     /// Ends taking part. Nothing acknowledged is lost by not calling it.

@@ -9,9 +9,9 @@ use std::{
 use onsale_allocator::{Error, ProposeError, rpc::convert, shard::Collector};
 use onsale_mesh::Deadline;
 use onsale_proto::allocator::{self as pb, allocator_service_client::AllocatorServiceClient};
-use onsale_state::{Command, CommandKind, Done, HoldId, command::PrepareEvent};
+use onsale_state::{Command, CommandKind, Done, HoldId};
 
-use crate::cluster_support::{Cluster, eventually, held, hold, patient, run, try_start};
+use crate::cluster_support::{Cluster, held, hold, patient, run, try_start};
 
 #[test]
 fn one_node_forms_sells_and_finds_everything_again() {
@@ -221,34 +221,5 @@ fn a_stream_answers_every_item_also_those_that_make_no_sense() {
         let invalid = "invalid_request";
         let expected = ["true", invalid, "not_found", "not_found", invalid, "not_found"];
         assert_eq!(codes, expected);
-    });
-}
-
-#[test]
-fn an_idle_shard_does_not_pin_the_log() {
-    let mut cluster = Cluster::new(1, 1);
-    cluster.configs[0].log_segments_max = 2;
-    cluster.start_all();
-    run(async {
-        cluster.open_onsale(1, 1, 1, 1).await;
-        let idle = cluster.handle(0).group(1).expect("the shard").clone();
-        let before = idle.status();
-        assert_eq!((before.snapshot, before.purged), (0, 0));
-        for no in 0..24_u64 {
-            let event_id = format!("evt_{no}").into();
-            let document = vec![b'x'; 1 << 21].into();
-            let prepare = PrepareEvent {
-                event_id,
-                organizer: "org".into(),
-                revision: 1,
-                idempotency: None,
-                document,
-            };
-            cluster.propose(0, CommandKind::PrepareEvent(Box::new(prepare))).await;
-        }
-        eventually("the idle shard is snapshotted and lets go", || {
-            let status = idle.status();
-            (status.snapshot >= before.applied && status.purged >= before.applied).then_some(())
-        });
     });
 }
