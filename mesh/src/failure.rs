@@ -3,6 +3,7 @@
 //! Must never carry a secret or personal data: it ends in answers and logs.
 
 use onsale_proto::{Code, allocator::Rejected};
+use tonic_types::StatusExt as _;
 
 /// A code of the error table and what exactly happened.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -42,17 +43,26 @@ impl Failure {
 
 impl From<tonic::Status> for Failure {
     fn from(status: tonic::Status) -> Failure {
-        Failure::new(Code::from_status(&status), status.message())
+        let mut failure = Failure::new(Code::from_status(&status), status.message());
+        let violations = status.get_details_bad_request().map(|said| said.field_violations);
+        if let Some(violation) = violations.into_iter().flatten().next() {
+            failure.field = violation.field;
+            failure.detail = violation.description;
+        }
+        failure
     }
 }
 
 impl From<Failure> for tonic::Status {
     fn from(failure: Failure) -> tonic::Status {
-        let detail = match failure.field.as_str() {
-            "" => failure.detail,
-            field => format!("{field}: {}", failure.detail),
-        };
-        failure.code.to_status(&detail)
+        let Failure { code, detail, field, .. } = failure;
+        if field.is_empty() {
+            return code.to_status(&detail);
+        }
+        let message = format!("{field}: {detail}");
+        let mut details = code.to_status(&message).get_error_details();
+        details.add_bad_request_violation(field, detail);
+        tonic::Status::with_error_details(code.grpc_code(), message, details)
     }
 }
 
@@ -65,5 +75,20 @@ impl From<Rejected> for Failure {
             seats: rejected.seats,
             at_ms: rejected.at_ms,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_travels_with_its_status() {
+        let failure = Failure::invalid("/sections/0/rows", "must not be empty");
+        let status = tonic::Status::from(failure.clone());
+        assert_eq!(status.message(), "/sections/0/rows: must not be empty");
+        assert_eq!(Failure::from(status), failure);
+        let plain = Failure::new(Code::SoldOut, "nothing is left");
+        assert_eq!(Failure::from(tonic::Status::from(plain.clone())), plain);
     }
 }
