@@ -176,13 +176,24 @@ fn main() -> ExitCode {
     let runtime = runtime.worker_threads(usize::from(cli.threads)).enable_all().build();
     let done = runtime
         .context("no runtime")
-        .and_then(|runtime| runtime.block_on(run(cli.command, cli.json)));
+        .and_then(|runtime| runtime.block_on(until_stopped(cli.command, cli.json)));
     match done {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             eprintln!("onsale-bench: {error:#}");
             ExitCode::from(FAILED)
         }
+    }
+}
+
+/// Leaving early drops the work, and with it the servers that were started for it.
+async fn until_stopped(command: Command, json: bool) -> anyhow::Result<u8> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminated = signal(SignalKind::terminate())?;
+    tokio::select! {
+        done = run(command, json) => done,
+        _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted"),
+        _ = terminated.recv() => anyhow::bail!("terminated"),
     }
 }
 

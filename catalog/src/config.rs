@@ -16,10 +16,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Config {
-        Config {
-            data_dir: PathBuf::from("data/catalog"),
-            cache_bytes: 32 << 20,
-        }
+        Config { data_dir: PathBuf::from("data/catalog"), cache_bytes: 32 << 20 }
     }
 }
 

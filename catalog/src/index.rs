@@ -64,31 +64,13 @@ pub(crate) fn create() -> Result<(Index, Writer), Error> {
         word: schema.add_text_field("word", STRING),
         header: schema.add_bytes_field("header", STORED),
     };
-    let settings = IndexSettings {
-        docstore_compression: Compressor::None,
-        ..Default::default()
-    };
-    let index = TantivyIndex::builder()
-        .schema(schema.build())
-        .settings(settings)
-        .create_in_ram()?;
+    let settings = IndexSettings { docstore_compression: Compressor::None, ..Default::default() };
+    let index =
+        TantivyIndex::builder().schema(schema.build()).settings(settings).create_in_ram()?;
     let writer = index.writer_with_num_threads(1, limits::INDEX_WRITER_BYTES)?;
-    let reader = index
-        .reader_builder()
-        .reload_policy(ReloadPolicy::Manual)
-        .try_into()?;
-    let readers = Index {
-        reader: IndexReader::clone(&reader),
-        fields,
-    };
-    Ok((
-        readers,
-        Writer {
-            writer,
-            reader,
-            fields,
-        },
-    ))
+    let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into()?;
+    let readers = Index { reader: IndexReader::clone(&reader), fields };
+    Ok((readers, Writer { writer, reader, fields }))
 }
 
 impl Writer {
@@ -112,8 +94,7 @@ impl Writer {
 
     /// Forgets an event, once committed.
     pub(crate) fn remove(&self, event_id: &str) {
-        self.writer
-            .delete_term(Term::from_field_text(self.fields.event_id, event_id));
+        self.writer.delete_term(Term::from_field_text(self.fields.event_id, event_id));
     }
 
     /// Makes all changes visible at once.
@@ -134,18 +115,12 @@ impl Index {
     ) -> Result<Matches, Error> {
         let searcher = self.reader.searcher();
         let order = (
-            (
-                SortByStaticFastValue::<u64>::for_field("starts_at"),
-                Order::Asc,
-            ),
+            (SortByStaticFastValue::<u64>::for_field("starts_at"), Order::Asc),
             (SortByString::for_field("event_id"), Order::Asc),
         );
         let top = TopDocs::with_limit(count + 1).order_by(order);
         let found = searcher.search(&self.query(filters, after), &top)?;
-        let mut matches = Matches {
-            events: Vec::new(),
-            more: found.len() > count,
-        };
+        let mut matches = Matches { events: Vec::new(), more: found.len() > count };
         let mut bytes = 0;
         for (_, address) in found.into_iter().take(count) {
             let header = self.header(&searcher, address)?;
@@ -163,9 +138,7 @@ impl Index {
 
     fn header(&self, searcher: &tantivy::Searcher, address: DocAddress) -> Result<Bytes, Error> {
         let entry: TantivyDocument = searcher.doc(address)?;
-        let value = entry
-            .get_first(self.fields.header)
-            .and_then(|value| value.as_bytes());
+        let value = entry.get_first(self.fields.header).and_then(|value| value.as_bytes());
         value
             .map(Bytes::copy_from_slice)
             .ok_or_else(|| Error::Unreadable("an index entry has no document".to_owned()))
@@ -180,10 +153,7 @@ impl Index {
             }
             all.extend(words.iter().map(|word| self.begins(word)));
         }
-        for (field, name) in [
-            (fields.city, &filters.city),
-            (fields.category, &filters.category),
-        ] {
+        for (field, name) in [(fields.city, &filters.city), (fields.category, &filters.category)] {
             let facet = text::facet(name);
             if !facet.is_empty() {
                 all.push(term(Term::from_field_text(field, &facet)));
@@ -191,16 +161,10 @@ impl Index {
         }
         let starts_at = |ms| Term::from_field_u64(fields.starts_at, ms);
         if filters.from_ms > 0 {
-            all.push(range(
-                Bound::Included(starts_at(filters.from_ms)),
-                Bound::Unbounded,
-            ));
+            all.push(range(Bound::Included(starts_at(filters.from_ms)), Bound::Unbounded));
         }
         if filters.to_ms > 0 {
-            all.push(range(
-                Bound::Unbounded,
-                Bound::Excluded(starts_at(filters.to_ms)),
-            ));
+            all.push(range(Bound::Unbounded, Bound::Excluded(starts_at(filters.to_ms))));
         }
         if let Some(place) = after {
             all.push(self.behind(place));
@@ -225,10 +189,7 @@ impl Index {
         let event_id = Term::from_field_text(self.fields.event_id, &place.event_id);
         let same_time = BooleanQuery::new(vec![
             (Occur::Must, term(starts_at.clone())),
-            (
-                Occur::Must,
-                range(Bound::Excluded(event_id), Bound::Unbounded),
-            ),
+            (Occur::Must, range(Bound::Excluded(event_id), Bound::Unbounded)),
         ]);
         let later = range(Bound::Excluded(starts_at), Bound::Unbounded);
         Box::new(BooleanQuery::union(vec![later, Box::new(same_time)]))
@@ -245,8 +206,5 @@ fn range(from: Bound<Term>, to: Bound<Term>) -> Box<dyn Query> {
 
 /// A document as lists show it: without its seat map.
 fn header(document: EventDocument) -> EventDocument {
-    EventDocument {
-        sections: Vec::new(),
-        ..document
-    }
+    EventDocument { sections: Vec::new(), ..document }
 }

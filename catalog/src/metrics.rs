@@ -20,27 +20,12 @@ pub const APPLY_SECONDS: &str = "onsale_catalog_apply_seconds";
 /// Every metric of this crate and what it says.
 pub const ALL: &[(&str, &str)] = &[
     (DOCUMENTS, "Published event documents kept."),
-    (
-        POSITION,
-        "Index of the control group's feed up to which the catalog is exact.",
-    ),
-    (
-        REFUSED,
-        "Documents not taken because they were too large, too many or unreadable.",
-    ),
-    (
-        REBUILDS,
-        "Times the document store was unreadable, moved aside and filled again.",
-    ),
-    (
-        REQUESTS,
-        "Requests answered, by method and code (ok or a code of docs/errors.md).",
-    ),
+    (POSITION, "Index of the control group's feed up to which the catalog is exact."),
+    (REFUSED, "Documents not taken because they were too large, too many or unreadable."),
+    (REBUILDS, "Times the document store was unreadable, moved aside and filled again."),
+    (REQUESTS, "Requests answered, by method and code (ok or a code of docs/errors.md)."),
     (REQUEST_SECONDS, "Time to answer a request, by method."),
-    (
-        APPLY_SECONDS,
-        "Time to store and index a batch of feed messages.",
-    ),
+    (APPLY_SECONDS, "Time to store and index a batch of feed messages."),
 ];
 
 /// Tells the recorder what the metrics mean.

@@ -48,12 +48,7 @@ impl Place {
 
     fn check(&self, filters: &ListEventsRequest) -> u64 {
         let mut hash = Fnv::new();
-        for text in [
-            &filters.query,
-            &filters.city,
-            &filters.category,
-            &self.event_id,
-        ] {
+        for text in [&filters.query, &filters.city, &filters.category, &self.event_id] {
             hash.number(text.len() as u64);
             hash.bytes(text.as_bytes());
         }
@@ -93,9 +88,7 @@ fn unhex(token: &str) -> Option<Vec<u8>> {
         _ => None,
     };
     let pairs = token.as_bytes().chunks_exact(2);
-    pairs
-        .map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?))
-        .collect()
+    pairs.map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?)).collect()
 }
 
 #[cfg(test)]
@@ -112,10 +105,7 @@ mod tests {
 
     #[test]
     fn a_token_is_only_good_for_its_own_filters() {
-        let place = Place {
-            starts_at_ms: 1_700_000_000_000,
-            event_id: "evt_ü".to_owned(),
-        };
+        let place = Place { starts_at_ms: 1_700_000_000_000, event_id: "evt_ü".to_owned() };
         let token = place.token(&filters("ab", "c"));
         assert_eq!(Place::parse(&token, &filters("ab", "c")), Some(place));
         assert_eq!(Place::parse(&token, &filters("a", "bc")), None);
@@ -124,10 +114,7 @@ mod tests {
 
     #[test]
     fn a_token_that_was_touched_is_refused() {
-        let place = Place {
-            starts_at_ms: 5,
-            event_id: "evt_a".to_owned(),
-        };
+        let place = Place { starts_at_ms: 5, event_id: "evt_a".to_owned() };
         let token = place.token(&filters("", ""));
         for at in 0..token.len() {
             let mut bytes = token.clone().into_bytes();

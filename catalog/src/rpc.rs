@@ -25,10 +25,7 @@ pub(crate) struct Rpc {
 
 impl Rpc {
     pub(crate) fn new(view: Arc<View>) -> Rpc {
-        Rpc {
-            view,
-            reads: Arc::new(Semaphore::new(limits::READS_MAX)),
-        }
+        Rpc { view, reads: Arc::new(Semaphore::new(limits::READS_MAX)) }
     }
 
     async fn read<T: Send + 'static>(
@@ -38,10 +35,7 @@ impl Rpc {
     ) -> Result<Response<T>, Status> {
         let started = Instant::now();
         let answer = match Arc::clone(&self.reads).try_acquire_owned() {
-            Err(_) => Err(Failure::new(
-                Code::Overloaded,
-                "too many catalog reads at once",
-            )),
+            Err(_) => Err(Failure::new(Code::Overloaded, "too many catalog reads at once")),
             Ok(permit) => {
                 let view = Arc::clone(&self.view);
                 let reading = tokio::task::spawn_blocking(move || {
@@ -55,9 +49,7 @@ impl Rpc {
                 })
             }
         };
-        let code = answer
-            .as_ref()
-            .map_or_else(|failure| failure.code.as_str(), |_| "ok");
+        let code = answer.as_ref().map_or_else(|failure| failure.code.as_str(), |_| "ok");
         ::metrics::counter!(metrics::REQUESTS, "method" => method, "code" => code).increment(1);
         ::metrics::histogram!(metrics::REQUEST_SECONDS, "method" => method)
             .record(started.elapsed().as_secs_f64());
@@ -72,8 +64,7 @@ impl CatalogService for Rpc {
         request: Request<ListEventsRequest>,
     ) -> Result<Response<ListEventsResponse>, Status> {
         let request = request.into_inner();
-        self.read("list_events", move |view| view.list(&request))
-            .await
+        self.read("list_events", move |view| view.list(&request)).await
     }
 
     async fn get_event(
@@ -82,9 +73,7 @@ impl CatalogService for Rpc {
     ) -> Result<Response<GetEventResponse>, Status> {
         let event_id = request.into_inner().event_id;
         self.read("get_event", move |view| {
-            Ok(GetEventResponse {
-                event: Some(view.get(&event_id)?),
-            })
+            Ok(GetEventResponse { event: Some(view.get(&event_id)?) })
         })
         .await
     }

@@ -55,12 +55,7 @@ impl Service {
         let view = Arc::new(View { store, index });
         let writer = Writer::new(Arc::clone(&view), index_writer, found)?;
         let (progress, _) = watch::channel(Progress::default());
-        Ok(Service {
-            view,
-            writer,
-            follower: client.follow(CONTROL_SHARD),
-            progress,
-        })
+        Ok(Service { view, writer, follower: client.follow(CONTROL_SHARD), progress })
     }
 
     /// `CatalogService`. Health and reflection are the server's (`onsale_mesh::server`).
@@ -72,9 +67,7 @@ impl Service {
     /// Where to ask how far it is.
     #[must_use]
     pub fn handle(&self) -> Handle {
-        Handle {
-            progress: self.progress.subscribe(),
-        }
+        Handle { progress: self.progress.subscribe() }
     }
 
     /// Follows the control group until `shutdown`.
@@ -82,12 +75,7 @@ impl Service {
     /// # Errors
     /// When the store or the index fails; remedy: remove the folder and start again.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
-        let Service {
-            view,
-            mut writer,
-            mut follower,
-            progress,
-        } = self;
+        let Service { view, mut writer, mut follower, progress } = self;
         loop {
             let first = tokio::select! {
                 message = follower.next() => message,
@@ -151,10 +139,7 @@ impl Handle {
     /// service ended before.
     pub async fn reached(&self, index: u64) -> bool {
         let mut progress = self.progress.clone();
-        progress
-            .wait_for(|now| now.ready && now.position >= index)
-            .await
-            .is_ok()
+        progress.wait_for(|now| now.ready && now.position >= index).await.is_ok()
     }
 
     /// The control group's index up to which the catalog is exact.

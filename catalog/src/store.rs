@@ -33,11 +33,7 @@ pub(crate) struct Stored {
 /// What to do to one event's document.
 pub(crate) enum Change {
     /// Store this encoded document.
-    Put {
-        event_id: String,
-        revision: u64,
-        document: Bytes,
-    },
+    Put { event_id: String, revision: u64, document: Bytes },
     /// Forget it.
     Remove { event_id: String },
 }
@@ -89,11 +85,7 @@ impl Store {
         let mut batch = sled::Batch::default();
         for change in changes {
             match change {
-                Change::Put {
-                    event_id,
-                    revision,
-                    document,
-                } => {
+                Change::Put { event_id, revision, document } => {
                     let mut value = Vec::with_capacity(document.len() + 8);
                     value.extend_from_slice(&revision.to_be_bytes());
                     value.extend_from_slice(document);
@@ -167,10 +159,7 @@ fn read_all(db: &sled::Db) -> Result<Found, Error> {
         Some(value) => number(&value)?,
         None => 0,
     };
-    Ok(Found {
-        documents,
-        position,
-    })
+    Ok(Found { documents, position })
 }
 
 fn decode(value: &[u8]) -> Result<Stored, Error> {
@@ -222,10 +211,7 @@ fn move_aside(root: &Path, folder: &Path) -> Result<PathBuf, Error> {
 }
 
 fn folder_error(path: &Path, source: std::io::Error) -> Error {
-    Error::Folder {
-        path: path.to_owned(),
-        source,
-    }
+    Error::Folder { path: path.to_owned(), source }
 }
 
 #[cfg(test)]
@@ -233,17 +219,11 @@ mod tests {
     use super::*;
 
     fn config(root: &Path) -> Config {
-        Config {
-            data_dir: root.to_owned(),
-            ..Config::default()
-        }
+        Config { data_dir: root.to_owned(), ..Config::default() }
     }
 
     fn put(event_id: &str, revision: u64) -> Change {
-        let document = EventDocument {
-            event_id: event_id.to_owned(),
-            ..EventDocument::default()
-        };
+        let document = EventDocument { event_id: event_id.to_owned(), ..EventDocument::default() };
         Change::Put {
             event_id: event_id.to_owned(),
             revision,
@@ -254,19 +234,14 @@ mod tests {
     fn broken_folders(root: &Path) -> usize {
         let entries = fs::read_dir(root).expect("folder");
         let names = entries.map(|entry| entry.expect("entry").file_name());
-        names
-            .filter(|name| name.to_string_lossy().starts_with(BROKEN_PREFIX))
-            .count()
+        names.filter(|name| name.to_string_lossy().starts_with(BROKEN_PREFIX)).count()
     }
 
     #[test]
     fn a_folder_serves_one_process() {
         let root = tempfile::tempdir().expect("folder");
         let (store, _) = Store::open(&config(root.path())).expect("opens");
-        assert!(matches!(
-            Store::open(&config(root.path())),
-            Err(Error::Locked(_))
-        ));
+        assert!(matches!(Store::open(&config(root.path())), Err(Error::Locked(_))));
         drop(store);
         Store::open(&config(root.path())).expect("opens again");
     }
@@ -276,23 +251,13 @@ mod tests {
         let root = tempfile::tempdir().expect("folder");
         let (store, found) = Store::open(&config(root.path())).expect("opens");
         assert_eq!((found.documents.len(), found.position), (0, 0));
-        store
-            .write(7, &[put("evt_a", 1), put("evt_b", 2)])
-            .expect("written");
-        let gone = Change::Remove {
-            event_id: "evt_a".to_owned(),
-        };
+        store.write(7, &[put("evt_a", 1), put("evt_b", 2)]).expect("written");
+        let gone = Change::Remove { event_id: "evt_a".to_owned() };
         store.write(9, &[gone]).expect("written");
         drop(store);
         let (store, found) = Store::open(&config(root.path())).expect("opens");
         assert_eq!((found.documents.len(), found.position), (1, 9));
-        assert_eq!(
-            store
-                .get("evt_b")
-                .expect("read")
-                .map(|stored| stored.revision),
-            Some(2)
-        );
+        assert_eq!(store.get("evt_b").expect("read").map(|stored| stored.revision), Some(2));
         assert_eq!(store.get("evt_a").expect("read"), None);
     }
 
@@ -302,10 +267,7 @@ mod tests {
         for _ in 0..4 {
             let (store, _) = Store::open(&config(root.path())).expect("opens");
             store.write(1, &[put("evt_a", 1)]).expect("written");
-            store
-                .db
-                .insert(VERSION_KEY, &99_u64.to_be_bytes())
-                .expect("written");
+            store.db.insert(VERSION_KEY, &99_u64.to_be_bytes()).expect("written");
             store.flush().expect("flushed");
             drop(store);
             // Folder names are milliseconds: let the clock move on.
@@ -321,10 +283,7 @@ mod tests {
     fn a_document_that_cannot_be_decoded_makes_the_folder_unreadable() {
         let root = tempfile::tempdir().expect("folder");
         let (store, _) = Store::open(&config(root.path())).expect("opens");
-        store
-            .db
-            .insert(key("evt_a"), b"12345678\xff\xff".as_slice())
-            .expect("written");
+        store.db.insert(key("evt_a"), b"12345678\xff\xff".as_slice()).expect("written");
         drop(store);
         let (_, found) = Store::open(&config(root.path())).expect("opens");
         assert_eq!(found.documents, vec![]);

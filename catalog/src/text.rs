@@ -89,10 +89,7 @@ mod tests {
 
     #[test]
     fn words_have_no_case_no_accents_and_no_punctuation() {
-        assert_eq!(
-            words("Zürich: Rock'n'Roll, 2026!"),
-            ["zurich", "rock", "n", "roll", "2026"]
-        );
+        assert_eq!(words("Zürich: Rock'n'Roll, 2026!"), ["zurich", "rock", "n", "roll", "2026"]);
         assert_eq!(words("¡¿…"), Vec::<String>::new());
     }
 
@@ -104,14 +101,7 @@ mod tests {
 
     #[test]
     fn what_follows_a_prefix_is_greater_than_all_it_begins() {
-        for word in [
-            "a",
-            "arena",
-            "z\u{d7ff}",
-            "q\u{e000}",
-            "\u{10ffff}",
-            "a\u{10ffff}",
-        ] {
+        for word in ["a", "arena", "z\u{d7ff}", "q\u{e000}", "\u{10ffff}", "a\u{10ffff}"] {
             let longer = format!("{word}\u{10ffff}\u{10ffff}");
             if let Some(end) = after_prefix(word) {
                 assert!(end > longer, "{word:?}");

@@ -34,17 +34,13 @@ impl View {
         let count = usize::try_from(count).unwrap_or(usize::MAX);
         let found = self.index.search(request, after.as_ref(), count)?;
         let next_page_token = match found.events.last() {
-            Some(last) if found.more => Place {
-                starts_at_ms: last.starts_at_ms,
-                event_id: last.event_id.clone(),
+            Some(last) if found.more => {
+                Place { starts_at_ms: last.starts_at_ms, event_id: last.event_id.clone() }
+                    .token(request)
             }
-            .token(request),
             _ => String::new(),
         };
-        Ok(ListEventsResponse {
-            events: found.events,
-            next_page_token,
-        })
+        Ok(ListEventsResponse { events: found.events, next_page_token })
     }
 
     /// One document with its seat map.

@@ -46,13 +46,7 @@ impl Writer {
             index.put(stored.document)?;
         }
         index.commit()?;
-        Ok(Writer {
-            view,
-            index,
-            revisions,
-            position: found.position,
-            synced: false,
-        })
+        Ok(Writer { view, index, revisions, position: found.position, synced: false })
     }
 
     /// The feed index up to which the catalog is exact.
@@ -102,15 +96,9 @@ impl Writer {
         }
         // A snapshot of a replica that lags behind cannot say what is gone.
         if index >= self.position {
-            let named: HashSet<&str> = snapshot
-                .documents
-                .iter()
-                .map(|stored| stored.event_id.as_str())
-                .collect();
-            let gone = self
-                .revisions
-                .keys()
-                .filter(|event_id| !named.contains(event_id.as_str()));
+            let named: HashSet<&str> =
+                snapshot.documents.iter().map(|stored| stored.event_id.as_str()).collect();
+            let gone = self.revisions.keys().filter(|event_id| !named.contains(event_id.as_str()));
             for event_id in gone.cloned().collect::<Vec<_>>() {
                 self.revisions.remove(&event_id);
                 self.index.remove(&event_id);
@@ -135,11 +123,7 @@ impl Writer {
 
     /// Takes one document unless it is known, older than what is known, or cannot be kept.
     fn document(&mut self, stored: StoredDocument, first: bool) -> Result<Option<Change>, Error> {
-        let StoredDocument {
-            event_id,
-            revision,
-            document,
-        } = stored;
+        let StoredDocument { event_id, revision, document } = stored;
         let known = self.revisions.get(&event_id).copied();
         if !first && known.is_some_and(|known| known >= revision) {
             return Ok(None);
@@ -171,10 +155,6 @@ impl Writer {
         let document = decoded.encode_to_vec().into();
         self.index.put(decoded)?;
         self.revisions.insert(event_id.clone(), revision);
-        Ok(Some(Change::Put {
-            event_id,
-            revision,
-            document,
-        }))
+        Ok(Some(Change::Put { event_id, revision, document }))
     }
 }

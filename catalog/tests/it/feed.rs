@@ -38,13 +38,7 @@ impl Feed {
     pub async fn start() -> Feed {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("port");
         let feed = Feed {
-            state: Arc::new(
-                watch::channel(State {
-                    index: 1,
-                    ..State::default()
-                })
-                .0,
-            ),
+            state: Arc::new(watch::channel(State { index: 1, ..State::default() }).0),
             address: listener.local_addr().expect("address"),
             stop: CancellationToken::new(),
         };
@@ -54,10 +48,7 @@ impl Feed {
     }
 
     pub fn client(&self) -> ShardClient {
-        let node = Node {
-            id: 1,
-            grpc: self.address.to_string(),
-        };
+        let node = Node { id: 1, grpc: self.address.to_string() };
         ShardClient::new(vec![node]).expect("client")
     }
 
@@ -66,10 +57,7 @@ impl Feed {
         let mut index = 0;
         self.state.send_modify(|state| {
             let event_id = document.event_id.clone();
-            let known = state
-                .documents
-                .iter()
-                .position(|known| known.event_id == event_id);
+            let known = state.documents.iter().position(|known| known.event_id == event_id);
             document.revision = known.map_or(1, |at| state.documents[at].revision + 1);
             let stored = StoredDocument {
                 event_id,
@@ -120,38 +108,25 @@ impl Feed {
 fn push(state: &mut State, stored: StoredDocument) -> u64 {
     state.index += 1;
     let kind = Some(Kind::Document(stored));
-    state.entries.push((
-        state.index,
-        FeedChanges {
-            changes: vec![FeedChange { kind }],
-        },
-    ));
+    state.entries.push((state.index, FeedChanges { changes: vec![FeedChange { kind }] }));
     state.index
 }
 
 fn message(index: u64, content: Content) -> FollowResponse {
-    FollowResponse {
-        index,
-        log_time_ms: 0,
-        content: Some(content),
-    }
+    FollowResponse { index, log_time_ms: 0, content: Some(content) }
 }
 
 fn since(state: &State, from: u64) -> Vec<FollowResponse> {
     if from == 0 {
-        let snapshot = FeedSnapshot {
-            documents: state.documents.clone(),
-            ..FeedSnapshot::default()
-        };
+        let snapshot =
+            FeedSnapshot { documents: state.documents.clone(), ..FeedSnapshot::default() };
         return vec![message(state.index, Content::Snapshot(snapshot))];
     }
     if from < state.purged {
         return vec![message(0, Content::Reset(Done {}))];
     }
     let entries = state.entries.iter().filter(|(index, _)| *index > from);
-    entries
-        .map(|(index, changes)| message(*index, Content::Changes(changes.clone())))
-        .collect()
+    entries.map(|(index, changes)| message(*index, Content::Changes(changes.clone()))).collect()
 }
 
 #[tonic::async_trait]
@@ -167,13 +142,11 @@ impl FeedService for Feed {
         let mut from = request.from_index;
         let cut = self.state.borrow().cut;
         let states = WatchStream::new(self.state.subscribe());
-        let messages = states
-            .take_while(move |state| state.cut == cut)
-            .map(move |state| {
-                let messages = since(&state, from);
-                from = messages.last().map_or(from, |last| last.index);
-                tokio_stream::iter(messages.into_iter().map(Ok))
-            });
+        let messages = states.take_while(move |state| state.cut == cut).map(move |state| {
+            let messages = since(&state, from);
+            from = messages.last().map_or(from, |last| last.index);
+            tokio_stream::iter(messages.into_iter().map(Ok))
+        });
         let flat = futures_util::StreamExt::flatten(messages);
         Ok(Response::new(Box::pin(flat)))
     }

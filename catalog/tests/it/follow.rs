@@ -22,20 +22,13 @@ async fn documents_are_listed_without_and_read_with_their_seat_map() {
 
     let listed = catalog.all(ListEventsRequest::default()).await;
     assert_eq!(ids(&listed), ["evt_b", "evt_a"], "soonest first");
-    assert!(
-        listed
-            .iter()
-            .all(|event| event.sections.is_empty() && !event.categories.is_empty())
-    );
+    assert!(listed.iter().all(|event| event.sections.is_empty() && !event.categories.is_empty()));
     let whole = catalog.get("evt_a").await.expect("there");
     assert_eq!(whole.sections[0].rows.len(), 25);
     assert_eq!((whole.revision, whole.shard), (1, 2));
     let missing = catalog.get("evt_c").await.expect_err("not there");
     assert_eq!(Code::from_status(&missing), Code::NotFound);
-    assert_eq!(
-        (catalog.handle.documents(), catalog.handle.position()),
-        (2, index)
-    );
+    assert_eq!((catalog.handle.documents(), catalog.handle.position()), (2, index));
     catalog.stop().await;
 }
 
@@ -52,17 +45,10 @@ async fn a_new_revision_replaces_the_old_one_and_an_old_one_nothing() {
     assert_eq!(catalog.find("working").await, Vec::<String>::new());
     assert_eq!(catalog.find("final").await, ["evt_a"]);
 
-    let stale = StoredDocument {
-        event_id: "evt_a".into(),
-        revision: 1,
-        ..Default::default()
-    };
+    let stale = StoredDocument { event_id: "evt_a".into(), revision: 1, ..Default::default() };
     let index = feed.send(stale);
     assert!(catalog.handle.reached(index).await);
-    assert_eq!(
-        catalog.get("evt_a").await.expect("there").name,
-        "Final title"
-    );
+    assert_eq!(catalog.get("evt_a").await.expect("there").name, "Final title");
     catalog.stop().await;
 }
 
@@ -93,10 +79,7 @@ async fn documents_that_cannot_be_kept_are_left_out_and_nothing_else() {
         document: vec![0xff; size].into(),
     };
     feed.send(broken("evt_bits".to_owned(), 10));
-    feed.send(broken(
-        "evt_huge".to_owned(),
-        onsale_catalog::limits::DOCUMENT_BYTES_MAX + 1,
-    ));
+    feed.send(broken("evt_huge".to_owned(), onsale_catalog::limits::DOCUMENT_BYTES_MAX + 1));
     feed.send(broken("e".repeat(100_000), 0));
     feed.send(broken(String::new(), 0));
     let index = feed.publish(document("evt_a", "Fine", 1_000));
@@ -119,18 +102,11 @@ async fn it_is_not_ready_before_the_first_snapshot_even_with_documents_of_before
 
     feed.stop();
     let catalog = Catalog::start(folder.path(), &feed).await;
-    assert_eq!(
-        catalog.find("kept").await,
-        ["evt_a"],
-        "what was stored is answered"
-    );
+    assert_eq!(catalog.find("kept").await, ["evt_a"], "what was stored is answered");
     assert!(!catalog.handle.is_ready(), "but it is not called ready");
     let ready = catalog.handle.clone();
     catalog.stop().await;
-    assert!(
-        !ready.ready().await,
-        "and those who wait are told that it ended"
-    );
+    assert!(!ready.ready().await, "and those who wait are told that it ended");
 }
 
 #[tokio::test]
@@ -146,10 +122,7 @@ async fn a_restart_keeps_documents_and_the_snapshot_removes_what_is_gone() {
 
     let catalog = Catalog::start(folder.path(), &feed).await;
     assert!(catalog.handle.ready().await);
-    assert_eq!(
-        ids(&catalog.all(ListEventsRequest::default()).await),
-        ["evt_a"]
-    );
+    assert_eq!(ids(&catalog.all(ListEventsRequest::default()).await), ["evt_a"]);
     assert!(catalog.get("evt_b").await.is_err());
     catalog.stop().await;
 }
@@ -171,15 +144,8 @@ async fn another_clusters_documents_do_not_outlive_the_first_snapshot() {
     let catalog = Catalog::start(folder.path(), &new).await;
     assert!(catalog.handle.ready().await);
     let listed = catalog.all(ListEventsRequest::default()).await;
-    assert_eq!(
-        (ids(&listed), listed[0].name.as_str()),
-        (vec!["evt_a".to_owned()], "New")
-    );
-    assert_eq!(
-        catalog.handle.position(),
-        index,
-        "the new cluster's position counts"
-    );
+    assert_eq!((ids(&listed), listed[0].name.as_str()), (vec!["evt_a".to_owned()], "New"));
+    assert_eq!(catalog.handle.position(), index, "the new cluster's position counts");
     catalog.stop().await;
 }
 
@@ -240,9 +206,7 @@ async fn a_damaged_store_is_filled_again_whatever_sled_makes_of_it() {
     filled_again_after(|folder| pages(folder, |bytes| bytes.fill(0x5a))).await;
     filled_again_after(|folder| pages(folder, |bytes| bytes.truncate(100))).await;
     filled_again_after(|folder| {
-        pages(folder, |bytes| {
-            bytes.iter_mut().step_by(64).for_each(|byte| *byte ^= 0x10)
-        });
+        pages(folder, |bytes| bytes.iter_mut().step_by(64).for_each(|byte| *byte ^= 0x10));
     })
     .await;
     filled_again_after(|folder| overwrite(&folder.join("db"), |bytes| bytes.clear())).await;
@@ -259,16 +223,10 @@ async fn a_damaged_store_is_filled_again_whatever_sled_makes_of_it() {
 async fn wrong_settings_and_a_folder_in_use_are_refused() {
     let folder = tempfile::tempdir().expect("folder");
     let feed = Feed::start().await;
-    let wrong = Config {
-        data_dir: "".into(),
-        cache_bytes: 1,
-    };
+    let wrong = Config { data_dir: "".into(), cache_bytes: 1 };
     let refused = Service::open(wrong, feed.client()).err();
     assert!(matches!(refused, Some(Error::Config(sentences)) if sentences.len() == 2));
-    let config = Config {
-        data_dir: folder.path().to_owned(),
-        ..Config::default()
-    };
+    let config = Config { data_dir: folder.path().to_owned(), ..Config::default() };
     let first = Service::open(config.clone(), feed.client()).expect("opens");
     let refused = Service::open(config, feed.client()).err();
     assert!(matches!(refused, Some(Error::Locked(_))));

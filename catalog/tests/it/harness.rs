@@ -24,10 +24,7 @@ pub struct Catalog {
 
 impl Catalog {
     pub async fn start(folder: &Path, feed: &Feed) -> Catalog {
-        let config = Config {
-            data_dir: folder.to_owned(),
-            ..Config::default()
-        };
+        let config = Config { data_dir: folder.to_owned(), ..Config::default() };
         let service = Service::open(config, feed.client()).expect("opens");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("port");
         let address = listener.local_addr().expect("address").to_string();
@@ -38,19 +35,11 @@ impl Catalog {
         let running = tokio::spawn(service.run(stop.clone()));
         let channel = channel::connect(&address).expect("address");
         let client = CatalogServiceClient::new(channel);
-        Catalog {
-            client,
-            handle,
-            stop,
-            running,
-            serving,
-        }
+        Catalog { client, handle, stop, running, serving }
     }
 
     pub async fn get(&self, event_id: &str) -> Result<EventDocument, Status> {
-        let request = GetEventRequest {
-            event_id: event_id.to_owned(),
-        };
+        let request = GetEventRequest { event_id: event_id.to_owned() };
         let answer = self.client.clone().get_event(request).await?;
         Ok(answer.into_inner().event.expect("an event"))
     }
@@ -78,21 +67,12 @@ impl Catalog {
     }
 
     pub async fn find(&self, query: &str) -> Vec<String> {
-        let request = ListEventsRequest {
-            query: query.to_owned(),
-            ..Default::default()
-        };
+        let request = ListEventsRequest { query: query.to_owned(), ..Default::default() };
         ids(&self.all(request).await)
     }
 
     pub async fn stop(self) {
-        let Catalog {
-            client,
-            stop,
-            running,
-            serving,
-            ..
-        } = self;
+        let Catalog { client, stop, running, serving, .. } = self;
         drop(client);
         stop.cancel();
         running.await.expect("no panic").expect("ends well");
@@ -105,11 +85,7 @@ pub fn ids(events: &[EventDocument]) -> Vec<String> {
 }
 
 pub fn document(event_id: &str, name: &str, starts_at_ms: u64) -> EventDocument {
-    let rows = (0..25).map(|row| Row {
-        label: format!("R{row}"),
-        seats: 40,
-        accessible: vec![],
-    });
+    let rows = (0..25).map(|row| Row { label: format!("R{row}"), seats: 40, accessible: vec![] });
     EventDocument {
         event_id: event_id.to_owned(),
         event_no: 1,

@@ -20,12 +20,8 @@ const CATEGORIES: &[&str] = &["concert", "Concert", "sport", ""];
 fn text() -> impl Strategy<Value = String> {
     let word = prop::sample::select(WORDS);
     let gap = prop::sample::select(&[" ", ", ", "-", "  ", "/"][..]);
-    prop::collection::vec((word, gap), 0..4).prop_map(|parts| {
-        parts
-            .iter()
-            .map(|(word, gap)| format!("{word}{gap}"))
-            .collect()
-    })
+    prop::collection::vec((word, gap), 0..4)
+        .prop_map(|parts| parts.iter().map(|(word, gap)| format!("{word}{gap}")).collect())
 }
 
 prop_compose! {
@@ -71,10 +67,7 @@ prop_compose! {
 
 /// Lower case, the accents of the words above taken off.
 fn plain(text: &str) -> String {
-    text.to_lowercase()
-        .replace(['é', 'É'], "e")
-        .replace('ü', "u")
-        .replace('ö', "o")
+    text.to_lowercase().replace(['é', 'É'], "e").replace('ü', "u").replace('ö', "o")
 }
 
 fn words(text: &str) -> Vec<String> {
@@ -83,18 +76,10 @@ fn words(text: &str) -> Vec<String> {
 }
 
 fn matches(event: &EventDocument, request: &ListEventsRequest) -> bool {
-    let texts = [
-        &event.name,
-        &event.description,
-        &event.venue,
-        &event.city,
-        &event.category,
-    ];
+    let texts = [&event.name, &event.description, &event.venue, &event.city, &event.category];
     let known: Vec<String> = texts.iter().flat_map(|text| words(text)).collect();
     let wanted = words(&request.query);
-    let found = wanted
-        .iter()
-        .all(|word| known.iter().any(|other| other.starts_with(word)));
+    let found = wanted.iter().all(|word| known.iter().any(|other| other.starts_with(word)));
     let facet = |value: &str, filter: &str| {
         filter.trim().is_empty() || value.trim().to_lowercase() == filter.trim().to_lowercase()
     };
@@ -119,18 +104,12 @@ async fn compare(batches: Vec<Vec<EventDocument>>, requests: Vec<ListEventsReque
         }
         assert!(catalog.handle.reached(index).await);
         for request in &requests {
-            let mut expected: Vec<&EventDocument> = model
-                .values()
-                .filter(|event| matches(event, request))
-                .collect();
+            let mut expected: Vec<&EventDocument> =
+                model.values().filter(|event| matches(event, request)).collect();
             expected.sort_by_key(|event| (event.starts_at_ms, event.event_id.clone()));
             let got = catalog.all(request.clone()).await;
             let expected_ids: Vec<&String> = expected.iter().map(|event| &event.event_id).collect();
-            assert_eq!(
-                ids(&got).iter().collect::<Vec<_>>(),
-                expected_ids,
-                "{request:?}"
-            );
+            assert_eq!(ids(&got).iter().collect::<Vec<_>>(), expected_ids, "{request:?}");
             for (got, expected) in got.iter().zip(expected) {
                 assert_eq!(got.name, expected.name);
                 assert_eq!(got.city, expected.city);
@@ -139,13 +118,7 @@ async fn compare(batches: Vec<Vec<EventDocument>>, requests: Vec<ListEventsReque
         for (event_id, expected) in &model {
             let whole = catalog.get(event_id).await.expect("there");
             let revision = whole.revision;
-            assert_eq!(
-                whole,
-                EventDocument {
-                    revision,
-                    ..expected.clone()
-                }
-            );
+            assert_eq!(whole, EventDocument { revision, ..expected.clone() });
         }
     }
     catalog.stop().await;
