@@ -1,0 +1,18 @@
+//! Owns what each route of `/v1` does: one file per thing.
+//!
+//! Must never decide about seats or money: that is the shard's part. Must never keep anything
+//! between requests.
+
+pub(crate) mod availability;
+pub(crate) mod checkout;
+pub(crate) mod document;
+pub(crate) mod document_form;
+pub(crate) mod events;
+pub(crate) mod gateway;
+pub(crate) mod holds;
+pub(crate) mod meta;
+pub(crate) mod orders;
+pub(crate) mod organizer;
+pub(crate) mod places;
+pub(crate) mod reserve;
+pub(crate) mod wish;

@@ -1,0 +1,138 @@
+//! Owns creating and changing events, with an organizer's key.
+//!
+//! Must never change another organizer's event, and never the seat map of one that exists.
+
+use std::sync::Arc;
+
+use http::{StatusCode, header};
+use onsale_proto::{
+    Code,
+    allocator::{ChangeEventRequest, CreateEventRequest, Idempotency},
+    catalog::EventDocument,
+    id, time,
+};
+use prost::Message as _;
+
+use super::{document, document_form};
+use crate::{
+    auth::Staff,
+    event_view::{self, EventJson},
+    idempotency::{self, Canonical},
+    limits,
+    problem::Problem,
+    reply::{self, Reply},
+    request::Request,
+    service::Edge,
+};
+
+/// `POST /v1/events`
+pub(crate) async fn create(edge: Arc<Edge>, request: Request) -> Result<Reply, Problem> {
+    let staff = staff(&request)?;
+    let key = idempotency::optional(request.headers())?;
+    let mut document = document_form::read(&request.json()?)?;
+    document.event_id = id::new_event()?;
+    document.revision = 1;
+    document.organizer = staff.owner.clone();
+    document.written_at_ms = time::now_ms();
+    if document.onsale_at_ms == 0 {
+        let at = document.written_at_ms.saturating_sub(limits::CLOCK_DIFFERENCE_MAX_MS);
+        document.onsale_at_ms = at / 1_000 * 1_000;
+    }
+    let event_id = document.event_id.clone();
+    let message = CreateEventRequest {
+        document: encoded(&document)?,
+        idempotency: key.map(|key| scope(&edge, staff, "create", &key, &request)),
+    };
+    let answer = edge.shards.create_event(message, request.deadline).await?;
+    let made = decoded(&answer.document)?;
+    let mut reply = event_reply(StatusCode::CREATED, &made);
+    reply::set(&mut reply, header::LOCATION, &format!("/v1/events/{}", made.event_id));
+    reply::mark_replayed(&mut reply, answer.replayed && made.event_id != event_id);
+    edge.documents.learn(made);
+    Ok(reply)
+}
+
+/// `PATCH /v1/events/{event_id}`
+pub(crate) async fn change(edge: Arc<Edge>, request: Request) -> Result<Reply, Problem> {
+    let staff = staff(&request)?;
+    let key = idempotency::optional(request.headers())?;
+    let body = request.json()?;
+    let event_id = request.param(0).to_owned();
+    let message_key = key.map(|key| scope(&edge, staff, &event_id, &key, &request));
+    let mut attempt = 1;
+    loop {
+        let view = edge.documents.get(&event_id, request.deadline).await?;
+        if view.document.organizer != staff.owner {
+            return Err(Problem::new(Code::Forbidden, "this is another organizer's event"));
+        }
+        let mut changed = view.document.clone();
+        document::patch(&mut changed, &body)?;
+        changed.revision = view.document.revision + 1;
+        changed.written_at_ms = time::now_ms();
+        let message =
+            ChangeEventRequest { document: encoded(&changed)?, idempotency: message_key.clone() };
+        match edge.shards.change_event(message, request.deadline).await {
+            Ok(answer) => {
+                let made = decoded(&answer.document)?;
+                let mut reply = event_reply(StatusCode::OK, &made);
+                reply::mark_replayed(&mut reply, answer.replayed);
+                edge.documents.learn(made);
+                return Ok(reply);
+            }
+            // Somebody else's change came first, and ours is made on top of it.
+            Err(failure)
+                if failure.code == Code::Conflict && attempt < limits::CHANGE_ATTEMPTS_MAX =>
+            {
+                attempt += 1;
+                edge.documents.published(&event_id, view.document.revision + 1);
+                tokio::time::sleep(limits::CATCH_UP_PAUSE).await;
+            }
+            Err(failure) => return Err(failure.into()),
+        }
+    }
+}
+
+fn staff(request: &Request) -> Result<&Staff, Problem> {
+    // The route table lets nobody else in; this is for the type.
+    request
+        .staff
+        .as_ref()
+        .ok_or_else(|| Problem::new(Code::Unauthenticated, "an organizer's key is needed"))
+}
+
+/// An organizer's key counts within the API key and what is done with it.
+fn scope(edge: &Edge, staff: &Staff, kind: &str, key: &str, request: &Request) -> Idempotency {
+    let scope = format!("{}/{kind}", staff.key_name);
+    let mut canonical = Canonical::default();
+    canonical.text(kind);
+    // Another spelling of the same body is another body: nobody repeats by hand.
+    canonical.text(&String::from_utf8_lossy(&request.body));
+    idempotency::message(
+        edge.secret.key_hash(&scope, key),
+        edge.secret.request_hash(canonical.bytes()),
+        edge.secret.buyer_hash("api_key", &staff.key_name),
+        false,
+    )
+}
+
+fn encoded(document: &EventDocument) -> Result<bytes::Bytes, Problem> {
+    let bytes = document.encode_to_vec();
+    if bytes.len() > limits::DOCUMENT_BYTES_MAX {
+        return Err(Problem::new(
+            Code::PayloadTooLarge,
+            "the event is too large; use row_count and seats_per_row, or shorter names",
+        ));
+    }
+    Ok(bytes.into())
+}
+
+fn decoded(bytes: &[u8]) -> Result<EventDocument, Problem> {
+    EventDocument::decode(bytes)
+        .map_err(|_| Problem::new(Code::Internal, "a published document cannot be read"))
+}
+
+/// The event as of when its revision was written, so that a replay says the same.
+fn event_reply(status: StatusCode, document: &EventDocument) -> Reply {
+    let seen = event_view::status(document, None, document.written_at_ms);
+    reply::json_of(status, &EventJson::new(document, seen))
+}

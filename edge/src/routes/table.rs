@@ -1,0 +1,368 @@
+//! Owns the one table of routes: what there is, who may use it, what it takes and answers.
+//!
+//! Must never be the place where something is done.
+
+use http::Method;
+use onsale_proto::Code;
+
+use super::{Auth, BodyUse, Class, KeyUse, Route, Success};
+use crate::{
+    auth::Role,
+    handlers::{availability, checkout, events, gateway, holds, meta, orders, organizer, reserve},
+    limits, pages,
+};
+
+macro_rules! handler {
+    ($handler:path) => {
+        |edge, request| Box::pin($handler(edge, request))
+    };
+}
+
+const JSON: &str = "application/json";
+
+impl Route {
+    fn auth(mut self, auth: Auth) -> Route {
+        self.auth = auth;
+        match auth {
+            Auth::Anyone | Auth::Gateway => {}
+            Auth::HoldToken | Auth::OrderToken => self.codes.push(Code::Unauthenticated),
+            Auth::OrderTokenOrSupport | Auth::Staff(_) => {
+                self.codes.extend([Code::Unauthenticated, Code::Forbidden]);
+            }
+        }
+        self
+    }
+
+    fn class(mut self, class: Class) -> Route {
+        self.class = class;
+        self
+    }
+
+    fn key(mut self, key: KeyUse) -> Route {
+        self.key = key;
+        if key == KeyUse::Required {
+            self.codes.push(Code::IdempotencyKeyRequired);
+        }
+        if key != KeyUse::None {
+            self.codes.push(Code::IdempotencyKeyReused);
+        }
+        self
+    }
+
+    fn body(mut self, body: BodyUse) -> Route {
+        self.body = body;
+        if matches!(body, BodyUse::Json(_) | BodyUse::OptionalJson(_) | BodyUse::Form(_)) {
+            self.codes.push(Code::UnsupportedMediaType);
+        }
+        self
+    }
+
+    fn body_max(mut self, bytes: usize) -> Route {
+        self.body_bytes_max = bytes;
+        self
+    }
+
+    fn query(mut self, names: &'static [&'static str]) -> Route {
+        self.query = names;
+        self
+    }
+
+    fn answers(mut self, status: u16, says: &'static str, schema: &'static str) -> Route {
+        let content = if schema.is_empty() { "" } else { JSON };
+        self.successes.push(Success { status, says, content, schema });
+        self
+    }
+
+    fn answers_with(mut self, status: u16, says: &'static str, content: &'static str) -> Route {
+        self.successes.push(Success { status, says, content, schema: "" });
+        self
+    }
+
+    fn codes(mut self, codes: &[Code]) -> Route {
+        self.codes.extend(codes);
+        self
+    }
+
+    /// It changes something, so that its outcome can be unknown.
+    fn changes(self) -> Route {
+        self.codes(&[Code::OutcomeUnknown])
+    }
+}
+
+/// All routes; more special paths stand before more general ones.
+#[must_use]
+pub fn table() -> Vec<Route> {
+    let mut table = reading();
+    table.extend(buying());
+    table.extend(owning());
+    table.extend(organizing());
+    table.extend(pages());
+    table
+}
+
+fn get(
+    path: &'static str,
+    operation: &'static str,
+    summary: &'static str,
+    handler: super::Handler,
+) -> Route {
+    Route::new(Method::GET, path, operation, summary, handler)
+}
+
+fn post(
+    path: &'static str,
+    operation: &'static str,
+    summary: &'static str,
+    handler: super::Handler,
+) -> Route {
+    Route::new(Method::POST, path, operation, summary, handler)
+}
+
+fn reading() -> Vec<Route> {
+    const NOT_MODIFIED: &str = "As the ETag names it";
+    vec![
+        get("/v1/events", "listEvents", "Published events, soonest first", handler!(events::list))
+            .query(&["q", "city", "category", "from", "to", "limit", "cursor"])
+            .answers(200, "A page of events", "EventPage"),
+        get("/v1/events/{event_id}", "getEvent", "One event", handler!(events::get)).answers(
+            200,
+            "The event",
+            "Event",
+        ),
+        get(
+            "/v1/events/{event_id}/seatmap",
+            "getSeatMap",
+            "An event's sections, rows and seats; it never changes",
+            handler!(events::seat_map),
+        )
+        .answers(200, "The seat map", "SeatMap")
+        .answers(304, NOT_MODIFIED, ""),
+        get(
+            "/v1/events/{event_id}/availability",
+            "getAvailability",
+            "What is available, exact as of a position",
+            handler!(availability::get),
+        )
+        .query(&["section"])
+        .answers(200, "The availability", "Availability")
+        .answers(304, NOT_MODIFIED, ""),
+        get(
+            "/v1/events/{event_id}/availability/stream",
+            "streamAvailability",
+            "Server-sent events: `position`, then `delta`s, and `reset` when too far behind",
+            handler!(availability::watch),
+        )
+        .query(&["position_from"])
+        .answers_with(200, "The stream", "text/event-stream"),
+        get(
+            "/v1/keys",
+            "getKeys",
+            "Public keys with which ticket codes are checked",
+            handler!(meta::keys),
+        )
+        .answers(200, "A JSON Web Key Set", "KeySet"),
+        get("/openapi.json", "getOpenApi", "This document", handler!(meta::openapi))
+            .answers(200, "OpenAPI 3.1", "OpenApi")
+            .answers(304, NOT_MODIFIED, ""),
+    ]
+}
+
+fn buying() -> Vec<Route> {
+    vec![
+        post(
+            "/v1/reserve",
+            "reserve",
+            "Holds seats for a limited time, all of them or none",
+            handler!(reserve::reserve),
+        )
+        .key(KeyUse::Required)
+        .body(BodyUse::Json("ReserveRequest"))
+        .answers(200, "The hold", "Reservation")
+        .codes(&[
+            Code::AdmissionRequired,
+            Code::SeatUnavailable,
+            Code::SoldOut,
+            Code::NotEnoughTogether,
+            Code::BuyerLimitReached,
+            Code::NotOnSale,
+        ])
+        .changes(),
+        get("/v1/holds/{hold_id}", "getHold", "A hold's state", handler!(holds::get))
+            .auth(Auth::HoldToken)
+            .answers(200, "The hold", "Hold"),
+        Route::new(
+            Method::DELETE,
+            "/v1/holds/{hold_id}",
+            "releaseHold",
+            "Gives a hold's seats back",
+            handler!(holds::release),
+        )
+        .auth(Auth::HoldToken)
+        .answers(204, "Released", "")
+        .codes(&[Code::HoldInCheckout, Code::HoldExpired])
+        .changes(),
+        post(
+            "/v1/holds/{hold_id}/extend",
+            "extendHold",
+            "Starts a hold's clock again, as often as the event allows",
+            handler!(holds::extend),
+        )
+        .auth(Auth::HoldToken)
+        .key(KeyUse::Optional)
+        .body(BodyUse::OptionalJson("ExtendRequest"))
+        .answers(200, "The hold", "Hold")
+        .codes(&[Code::HoldInCheckout, Code::ExtensionLimitReached, Code::HoldExpired])
+        .changes(),
+        post(
+            "/v1/checkout",
+            "checkout",
+            "Makes an order of a hold and starts its payment",
+            handler!(checkout::checkout),
+        )
+        .auth(Auth::HoldToken)
+        .key(KeyUse::Required)
+        .body(BodyUse::Json("CheckoutRequest"))
+        .answers(202, "The order is being paid; poll it", "Checkout")
+        .codes(&[Code::BuyerLimitReached, Code::HoldInCheckout, Code::HoldExpired])
+        .changes(),
+    ]
+}
+
+fn owning() -> Vec<Route> {
+    vec![
+        get("/v1/orders/{order_id}", "getOrder", "An order and its tickets", handler!(orders::get))
+            .auth(Auth::OrderTokenOrSupport)
+            .answers(200, "The order", "Order"),
+        get(
+            "/v1/tickets/{ticket_id}.svg",
+            "getTicketImage",
+            "A ticket's code as a QR image",
+            handler!(orders::get_ticket_svg),
+        )
+        .auth(Auth::OrderToken)
+        .answers_with(200, "The image", "image/svg+xml"),
+        get("/v1/tickets/{ticket_id}", "getTicket", "A ticket", handler!(orders::get_ticket))
+            .auth(Auth::OrderToken)
+            .answers(200, "The ticket", "Ticket"),
+    ]
+}
+
+fn organizing() -> Vec<Route> {
+    vec![
+        post(
+            "/v1/events",
+            "createEvent",
+            "Creates an event; answered when buyers can buy",
+            handler!(organizer::create),
+        )
+        .auth(Auth::Staff(Role::Organizer))
+        .key(KeyUse::Optional)
+        .body(BodyUse::Json("EventRequest"))
+        .body_max(limits::EVENT_BODY_BYTES_MAX)
+        .answers(201, "The event", "Event")
+        .changes(),
+        Route::new(
+            Method::PATCH,
+            "/v1/events/{event_id}",
+            "changeEvent",
+            "Changes texts, times, prices and rules of an event; its seat map stays",
+            handler!(organizer::change),
+        )
+        .auth(Auth::Staff(Role::Organizer))
+        .key(KeyUse::Optional)
+        .body(BodyUse::Json("EventChange"))
+        .body_max(limits::EVENT_BODY_BYTES_MAX)
+        .answers(200, "The event", "Event")
+        .codes(&[Code::Conflict])
+        .changes(),
+        post(
+            "/webhooks/stripe",
+            "receiveWebhook",
+            "Takes the payment gateway's signed events",
+            handler!(gateway::webhook),
+        )
+        .auth(Auth::Gateway)
+        .class(Class::Gateway)
+        .body(BodyUse::Raw)
+        .body_max(limits::WEBHOOK_BODY_BYTES_MAX)
+        .answers(200, "Taken", "Received"),
+    ]
+}
+
+fn pages() -> Vec<Route> {
+    const HTML: &str = "text/html";
+    let page = |path, operation, summary, handler| {
+        get(path, operation, summary, handler)
+            .class(Class::Page)
+            .answers_with(200, "The page", HTML)
+    };
+    let form = |path, operation, summary, fields, handler| {
+        post(path, operation, summary, handler)
+            .class(Class::Page)
+            .body(BodyUse::Form(fields))
+            .answers_with(303, "Look there", "")
+            .codes(&[Code::Forbidden])
+            .changes()
+    };
+    vec![
+        page("/", "listPage", "Events, for people", handler!(pages::events::list))
+            .query(&["q", "city", "category", "cursor"]),
+        page(
+            "/events/{event_id}",
+            "eventPage",
+            "One event, for people",
+            handler!(pages::events::event),
+        ),
+        form(
+            "/events/{event_id}/reserve",
+            "reserveForm",
+            "Holds seats from the event's page",
+            &["quantity", "where", "accessible", "key"],
+            handler!(pages::buying::reserve),
+        ),
+        page(
+            "/holds/{hold_id}",
+            "holdPage",
+            "A hold and its checkout, for people",
+            handler!(pages::buying::hold),
+        ),
+        form(
+            "/holds/{hold_id}/extend",
+            "extendForm",
+            "Extends a hold from its page",
+            &["seen"],
+            handler!(pages::buying::extend),
+        ),
+        form(
+            "/holds/{hold_id}/release",
+            "releaseForm",
+            "Releases a hold from its page",
+            &[],
+            handler!(pages::buying::release),
+        ),
+        form(
+            "/holds/{hold_id}/checkout",
+            "checkoutForm",
+            "Checks out from the hold's page",
+            &["name", "email", "payment_method", "key"],
+            handler!(pages::buying::checkout),
+        ),
+        page(
+            "/orders/{order_id}",
+            "orderPage",
+            "An order and its tickets, for people",
+            handler!(pages::order::order),
+        ),
+        page(
+            "/problems/{code}",
+            "problemPage",
+            "What an error code means",
+            handler!(pages::reference::problem),
+        ),
+        page("/docs", "docsPage", "This interface, for people", handler!(pages::reference::docs)),
+        get("/assets/style.css", "styleSheet", "How pages look", handler!(pages::reference::style))
+            .answers_with(200, "The style sheet", "text/css"),
+        get("/assets/icon.svg", "icon", "The pages' icon", handler!(pages::reference::icon))
+            .answers_with(200, "The icon", "image/svg+xml"),
+    ]
+}
