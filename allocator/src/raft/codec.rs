@@ -45,10 +45,9 @@ pub(crate) fn encode_append(request: &AppendEntriesRequest<TypeConfig>) -> (Byte
         let payload = match &entry.payload {
             Payload::Blank => (BLANK, Bytes::new()),
             Payload::Normal(proposal) => (NORMAL, proposal.bytes().clone()),
-            Payload::Membership(members) => (
-                MEMBERSHIP,
-                serde_json::to_vec(members).unwrap_or_default().into(),
-            ),
+            Payload::Membership(members) => {
+                (MEMBERSHIP, serde_json::to_vec(members).unwrap_or_default().into())
+            }
         };
         if taken > 0 && out.len() + payload.1.len() > APPEND_BYTES_MAX {
             break;
@@ -85,12 +84,7 @@ pub(crate) fn decode_append(mut from: Bytes) -> Decoded<AppendEntriesRequest<Typ
         };
         entries.push(Entry { log_id, payload });
     }
-    Ok(AppendEntriesRequest {
-        vote,
-        prev_log_id,
-        entries,
-        leader_commit,
-    })
+    Ok(AppendEntriesRequest { vote, prev_log_id, entries, leader_commit })
 }
 
 pub(crate) fn encode_append_answer(answer: &AppendEntriesResponse<u64>) -> Bytes {
@@ -130,10 +124,7 @@ pub(crate) fn encode_vote(request: &VoteRequest<u64>) -> Bytes {
 
 pub(crate) fn decode_vote(mut from: Bytes) -> Decoded<VoteRequest<u64>> {
     let vote = get_vote(&mut from)?;
-    Ok(VoteRequest {
-        vote,
-        last_log_id: get_log_id(&mut from)?,
-    })
+    Ok(VoteRequest { vote, last_log_id: get_log_id(&mut from)? })
 }
 
 pub(crate) fn encode_vote_answer(answer: &VoteResponse<u64>) -> Bytes {
@@ -148,11 +139,7 @@ pub(crate) fn decode_vote_answer(mut from: Bytes) -> Decoded<VoteResponse<u64>> 
     let vote = get_vote(&mut from)?;
     need(&from, 1)?;
     let vote_granted = from.get_u8() == 1;
-    Ok(VoteResponse {
-        vote,
-        vote_granted,
-        last_log_id: get_log_id(&mut from)?,
-    })
+    Ok(VoteResponse { vote, vote_granted, last_log_id: get_log_id(&mut from)? })
 }
 
 /// The first message of a snapshot: under which vote it is sent.
@@ -171,9 +158,7 @@ pub(crate) fn encode_snapshot_answer(answer: &SnapshotResponse<u64>) -> Bytes {
 }
 
 pub(crate) fn decode_snapshot_answer(from: Bytes) -> Decoded<SnapshotResponse<u64>> {
-    Ok(SnapshotResponse {
-        vote: decode_snapshot_head(from)?,
-    })
+    Ok(SnapshotResponse { vote: decode_snapshot_head(from)? })
 }
 
 fn put_vote(out: &mut BytesMut, vote: &Vote) {
@@ -190,10 +175,7 @@ fn get_vote(from: &mut Bytes) -> Decoded<Vote> {
         1 => true,
         _ => return Err(CodecError::Invalid("a vote")),
     };
-    Ok(Vote {
-        leader_id,
-        committed,
-    })
+    Ok(Vote { leader_id, committed })
 }
 
 fn put_log_id(out: &mut BytesMut, log_id: Option<&LogId>) {
@@ -242,14 +224,8 @@ mod tests {
     }
 
     fn append(batches: usize, entry_commands: usize) -> AppendEntriesRequest<TypeConfig> {
-        let tick = Command {
-            not_after_ms: 9,
-            kind: CommandKind::Tick,
-        };
-        let batch = Batch {
-            log_time_ms: 5,
-            commands: vec![tick; entry_commands],
-        };
+        let tick = Command { not_after_ms: 9, kind: CommandKind::Tick };
+        let batch = Batch { log_time_ms: 5, commands: vec![tick; entry_commands] };
         let voters = BTreeSet::from([1, 2, 3]);
         let nodes = voters.iter().map(|id| (*id, EmptyNode {}));
         let members = Membership::new(
@@ -257,21 +233,12 @@ mod tests {
             nodes.collect::<std::collections::BTreeMap<_, _>>(),
         );
         let mut entries = vec![
-            Entry {
-                log_id: log_id(4),
-                payload: Payload::Blank,
-            },
-            Entry {
-                log_id: log_id(5),
-                payload: Payload::Membership(members),
-            },
+            Entry { log_id: log_id(4), payload: Payload::Blank },
+            Entry { log_id: log_id(5), payload: Payload::Membership(members) },
         ];
         for at in 0..batches as u64 {
             let payload = Payload::Normal(Proposal::new(batch.clone()));
-            entries.push(Entry {
-                log_id: log_id(6 + at),
-                payload,
-            });
+            entries.push(Entry { log_id: log_id(6 + at), payload });
         }
         AppendEntriesRequest {
             vote: Vote::new_committed(7, 2),
@@ -288,10 +255,7 @@ mod tests {
         assert_eq!(taken, 4);
         let back = decode_append(bytes.clone()).expect("decodes");
         assert_eq!(back.entries, request.entries);
-        assert_eq!(
-            (back.vote, back.prev_log_id),
-            (request.vote, request.prev_log_id)
-        );
+        assert_eq!((back.vote, back.prev_log_id), (request.vote, request.prev_log_id));
         for length in 0..bytes.len() {
             if let Ok(part) = decode_append(bytes.slice(..length)) {
                 assert_eq!(part.entries[..], request.entries[..part.entries.len()]);
@@ -304,13 +268,7 @@ mod tests {
     fn an_append_takes_no_more_than_fits_one_call() {
         let one = Proposal::new(Batch {
             log_time_ms: 1,
-            commands: vec![
-                Command {
-                    not_after_ms: 1,
-                    kind: CommandKind::Tick
-                };
-                512
-            ],
+            commands: vec![Command { not_after_ms: 1, kind: CommandKind::Tick }; 512],
         });
         let needed = APPEND_BYTES_MAX / one.bytes().len() + 2;
         let request = append(needed, 512);
@@ -323,23 +281,10 @@ mod tests {
     #[test]
     fn votes_and_answers_are_read_back() {
         let vote = Vote::new(3, 1);
-        let request = VoteRequest {
-            vote,
-            last_log_id: Some(log_id(8)),
-        };
-        assert_eq!(
-            decode_vote(encode_vote(&request)).expect("decodes"),
-            request
-        );
-        let answer = VoteResponse {
-            vote,
-            vote_granted: true,
-            last_log_id: None,
-        };
-        assert_eq!(
-            decode_vote_answer(encode_vote_answer(&answer)).expect("decodes"),
-            answer
-        );
+        let request = VoteRequest { vote, last_log_id: Some(log_id(8)) };
+        assert_eq!(decode_vote(encode_vote(&request)).expect("decodes"), request);
+        let answer = VoteResponse { vote, vote_granted: true, last_log_id: None };
+        assert_eq!(decode_vote_answer(encode_vote_answer(&answer)).expect("decodes"), answer);
         let answers = [
             AppendEntriesResponse::Success,
             AppendEntriesResponse::PartialSuccess(Some(log_id(1))),

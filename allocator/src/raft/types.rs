@@ -77,12 +77,7 @@ impl Proposal {
 impl fmt::Debug for Proposal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let batch = self.batch();
-        write!(
-            f,
-            "Proposal({} commands at {})",
-            batch.commands.len(),
-            batch.log_time_ms
-        )
+        write!(f, "Proposal({} commands at {})", batch.commands.len(), batch.log_time_ms)
     }
 }
 

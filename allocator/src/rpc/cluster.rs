@@ -44,19 +44,14 @@ impl ClusterService for ClusterApi {
 
 /// What this node says of itself.
 pub(crate) fn describe(groups: &Groups, standing: &Standing) -> DescribeResponse {
-    let statuses: Vec<(u32, ReplicaStatus)> = groups
-        .iter()
-        .map(|group| (u32::from(group.no()), group.status()))
-        .collect();
+    let statuses: Vec<(u32, ReplicaStatus)> =
+        groups.iter().map(|group| (u32::from(group.no()), group.status())).collect();
     DescribeResponse {
         node: standing.node,
         cluster: standing.cluster.clone(),
         fingerprint: standing.fingerprint.clone(),
         initialised: standing.is_formed() || statuses.iter().any(|(_, s)| s.initialised),
-        shards: statuses
-            .iter()
-            .map(|(shard, status)| leader(*shard, status))
-            .collect(),
+        shards: statuses.iter().map(|(shard, status)| leader(*shard, status)).collect(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         identified: standing.is_identified(),
     }

@@ -3,7 +3,7 @@
 //! Must never answer another cluster, nor before this node's identity is durable (design D19): a
 //! vote given without one could be given twice.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use bytes::Bytes;
 use onsale_mesh::Deadline;
@@ -55,17 +55,15 @@ impl RaftApi {
 
     fn answer(&self, from: u64, clock_ms: u64, payload: Bytes) -> Response<RaftResponse> {
         self.clocks.heard(from, clock_ms);
-        Response::new(RaftResponse {
-            payload,
-            clock_ms: wall_ms(),
-        })
+        Response::new(RaftResponse { payload, clock_ms: wall_ms() })
     }
 
     async fn receive(&self, pieces: &mut Streaming<RaftRequest>) -> Result<Bytes, Status> {
         let first = pieces.next().await;
         let first = first.ok_or_else(|| Status::invalid_argument("an empty snapshot"))??;
-        let replica = self.group(&first)?.replica();
+        let replica = self.group(&first)?.replica().clone();
         let SnapshotFile { path, file } = replica.incoming()?;
+        let unfinished = Unfinished(path.clone());
         let mut file = tokio::fs::File::from_std(file);
         let mut bytes = 0;
         while let Some(piece) = pieces.next().await {
@@ -77,11 +75,23 @@ impl RaftApi {
             file.write_all(&piece).await?;
         }
         file.flush().await?;
-        let file = SnapshotFile {
-            path,
-            file: file.into_std().await,
-        };
-        replica.answer_snapshot(first.payload, file).await
+        let file = SnapshotFile { path, file: file.into_std().await };
+        // Installing goes on when the leader goes away: the file must stay until it is done.
+        let installing = tokio::spawn(async move {
+            let answer = replica.answer_snapshot(first.payload, file).await;
+            drop(unfinished);
+            answer
+        });
+        installing.await.map_err(|error| Status::internal(error.to_string()))?
+    }
+}
+
+/// A received file; deleted unless it was installed, which gives it another name.
+struct Unfinished(PathBuf);
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
     }
 }
 
