@@ -14,7 +14,9 @@ use super::{
     disk::{BLOCK_BYTES, Disk, SECTOR_BYTES},
     ledger::{Ledger, NO_SEGMENT},
     record::{Kind, Record},
-    segment::{Begin, FRAME_HEADER_BYTES, FrameHeader, parse_file_name},
+    segment::{
+        Begin, FILLER, FRAME_BYTES_MAX, FRAME_HEADER_BYTES, FrameHeader, parse_file_name,
+    },
     segment_path,
 };
 
@@ -318,6 +320,11 @@ fn read_frame(bytes: &[u8], at: u64, header: FrameHeader) -> Result<Frame, (u64,
     if records.len() != header.records as usize || crc32c::crc32c(body) != header.body_crc {
         return Err((at, format!("the checksum of frame {} is wrong", header.number)));
     }
+    let filler = &bytes[end..at as usize + header.frame_bytes() as usize];
+    if let Some(place) = filler.iter().position(|&byte| byte != FILLER) {
+        let offset = (end + place) as u64;
+        return Err((offset, format!("the filler of frame {} is damaged", header.number)));
+    }
     Ok(Frame { offset: at, header, records })
 }
 
@@ -336,6 +343,10 @@ fn classify(bytes: &[u8], at: u64, last: &FrameHeader) -> Result<Stop, (u64, Str
             inner.1
         );
         return Err((inner.0, what));
+    }
+    if used > FRAME_BYTES_MAX {
+        let offset = at + used as u64 - 1;
+        return Err((offset, "a byte is set where nothing was ever written".to_owned()));
     }
     let zero = |sector: &[u8]| sector.iter().all(|&byte| byte == 0);
     if zero(&rest[..SECTOR_BYTES.min(rest.len())]) {

@@ -10,7 +10,7 @@
 //!  0 magic   8 crc32c of 12..64   12 crc32c of the body   16 segment   24 salt   32 frame number
 //! 40 body length   44 predecessor's header crc   48 records   52 zero   64 body
 //! ```
-//! Filler is not zero. So a frame of which a sector reads as zeros was not written to its end, and
+//! Filler is not zero, and is checked. So a frame of which a sector reads as zeros was not written to its end, and
 //! one without such a sector was: bad checksums in the latter are damage, not a torn write.
 //! Must never panic on any bytes.
 
@@ -26,6 +26,10 @@ pub const FRAME_HEADER_BYTES: usize = 64;
 
 /// Fills a frame's last block.
 pub const FILLER: u8 = 0xA5;
+
+/// No frame is longer: a full flush and the largest single record (a seat map in one command).
+/// What is set further behind the last frame was never written by us.
+pub const FRAME_BYTES_MAX: usize = 6 << 20;
 
 /// Version of everything in this file and in `record`.
 pub const FORMAT_VERSION: u32 = 1;

@@ -168,17 +168,36 @@ fn a_flipped_bit_is_refused_with_file_and_offset() {
             }
         }
     }
-    // Anywhere at all: refused, or nothing is missing.
+    // Anywhere at all: what was written is refused; elsewhere nothing is missing.
     for file in segments(&disk) {
-        for place in (0..16 << 10).step_by(97) {
+        for place in (0..16_usize << 10).step_by(97) {
             let disk = copy(&disk);
-            disk.flip_bit(&file, place, 1);
+            let before = disk.read(&file).unwrap().get(place).copied().unwrap_or_default();
+            disk.flip_bit(&file, place as u64, 1);
             match try_open(small(&sim_dir()), &disk) {
-                Ok((log, _)) => assert_eq!(entries_of(&log), all),
+                Ok((log, _)) => {
+                    assert_eq!(before, 0, "{} {place}: filler counts too", file.display());
+                    assert_eq!(entries_of(&log), all);
+                }
                 Err(LogError::Damaged(damage)) => assert_eq!(damage.file, file),
                 Err(error) => panic!("{error}"),
             }
         }
+    }
+}
+
+#[test]
+fn a_byte_far_behind_the_last_frame_is_damage_and_no_torn_write() {
+    let disk = SimDisk::new(5);
+    let config = LogConfig { segment_bytes: 16 << 20, ..small(&sim_dir()) };
+    let (log, _) = open(config.clone(), &disk);
+    wait(|done| log.shard(1).append(entries(1, 1, 1..4, 10), done)).unwrap();
+    log.shutdown();
+    let file = segments(&disk).pop().unwrap();
+    disk.change(&file, |data| data[9 << 20] = 1);
+    match try_open(config, &disk) {
+        Err(LogError::Damaged(damage)) => assert_eq!((damage.file, damage.offset), (file, 9 << 20)),
+        other => panic!("{:?}", other.err()),
     }
 }
 
