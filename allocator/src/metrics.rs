@@ -80,6 +80,12 @@ pub const ALL: &[(&str, &str)] = &[
     (SNAPSHOTS_FORCED_TOTAL, "Snapshots forced because the log was too long or old, by shard."),
     (SNAPSHOTS_INSTALLED_TOTAL, "Snapshots installed from a leader, by shard."),
     (STREAM_UNANSWERED, "Unanswered items of all streams of this node."),
+    (LOG_FLUSHES_TOTAL, "Flushes of the log; one carries all shards that wait."),
+    (LOG_FLUSH_SECONDS_TOTAL, "Seconds spent writing and flushing the log."),
+    (LOG_REQUESTS_TOTAL, "Requests (appends, votes, marks) that the flushes carried."),
+    (LOG_BYTES_TOTAL, "Bytes written to the log."),
+    (LOG_STALLS_TOTAL, "Times the log's writer had to make a segment itself."),
+    (LOG_SEGMENTS, "Log segments from the oldest needed one to the one being written."),
 ];
 
 /// Upper ends of the buckets of [`BATCH_COMMANDS`]; the binary gives them to its recorder.
@@ -155,4 +161,21 @@ pub(crate) fn say_log(stats: &crate::log::LogStats, segments: u64) {
     // A counter holds whole numbers; seconds need the fraction.
     gauge!(LOG_FLUSH_SECONDS_TOTAL).set(stats.flush_us as f64 / 1e6);
     gauge!(LOG_SEGMENTS).set(segments as f64);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_stands_in_the_list_once() {
+        let source = include_str!("metrics.rs");
+        let named = source.lines().filter(|line| {
+            line.starts_with("pub const ") && line.contains(": &str = \"onsale_allocator_")
+        });
+        let mut names: Vec<&str> = ALL.iter().map(|(name, _)| *name).collect();
+        names.sort_unstable();
+        assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "a name stands twice");
+        assert_eq!(named.count(), names.len(), "a metric is missing in ALL");
+    }
 }

@@ -1,5 +1,8 @@
-//! gRPC services.
+//! The gRPC services of a node, and the border between messages and commands.
+//!
+//! Must never decide anything about seats: that is the state machine's part, behind the log.
 
+pub(crate) mod cluster;
 pub mod control;
 pub mod convert;
 pub mod deadline;
@@ -8,7 +11,6 @@ pub mod feed;
 pub mod hold;
 pub mod job;
 pub mod node;
-pub mod status;
-pub(crate) mod cluster;
 pub(crate) mod raft;
+pub mod status;
 pub(crate) mod submit;
