@@ -161,7 +161,8 @@ pub(crate) async fn begin(
 ) -> Result<Begun, Problem> {
     let hold = holds::prove(edge, &checkout.hold_id, &checkout.hold_token)?;
     // A key's scope is the event, which only the hold knows.
-    let event_id = edge.shards.get_hold(hold, deadline).await?.event_id;
+    let state = edge.shards.get_hold(hold, deadline).await;
+    let event_id = state.map_err(holds::unread)?.event_id;
     let key = edge.secret.key_hash(&format!("{event_id}/checkout"), key);
     let order = id::new_order(id::shard_of(hold))?;
     let command = Command {

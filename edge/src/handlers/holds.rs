@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use http::StatusCode;
-use onsale_mesh::Deadline;
+use onsale_mesh::{Deadline, Failure};
 use onsale_proto::{
     Code,
     allocator::{
@@ -86,9 +86,18 @@ pub(crate) async fn read(
     hold: u128,
     deadline: Deadline,
 ) -> Result<(GetHoldResponse, Arc<EventView>), Problem> {
-    let state = edge.shards.get_hold(hold, deadline).await?;
+    let state = edge.shards.get_hold(hold, deadline).await;
+    let state = state.map_err(unread)?;
     let view = edge.documents.get(&state.event_id, deadline).await?;
     Ok((state, view))
+}
+
+/// Reading changes nothing, so nothing is unknown about it.
+pub(crate) fn unread(failure: Failure) -> Problem {
+    match failure.code {
+        Code::OutcomeUnknown => Problem::new(Code::Unavailable, "the shard did not answer in time"),
+        _ => failure.into(),
+    }
 }
 
 /// Gives a hold's seats back.

@@ -15,7 +15,7 @@ use onsale_proto::{
 };
 use serde::Serialize;
 
-use super::places;
+use super::{holds::unread, places};
 use crate::{
     auth::Role,
     documents::timed,
@@ -109,7 +109,8 @@ pub(crate) async fn read(
     order: u128,
     deadline: Deadline,
 ) -> Result<(GetOrderResponse, Arc<EventView>), Problem> {
-    let state = edge.shards.get_order(order, deadline).await?;
+    let state = edge.shards.get_order(order, deadline).await;
+    let state = state.map_err(unread)?;
     let view = edge.documents.get(&state.event_id, deadline).await?;
     Ok((state, view))
 }

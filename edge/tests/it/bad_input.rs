@@ -317,6 +317,8 @@ async fn bad_input_on_any_route_is_refused_with_a_code_and_changes_nothing() {
     let caller = Caller { organizer_key: ORGANIZER_KEY, support_key: SUPPORT_KEY, event_id: EVENT };
     let faults = walk(&fixture.address, &caller).await;
     assert!(faults.is_empty(), "{}", faults.join("\n"));
+    let commands = &fixture.backend.commands;
+    assert_eq!(commands.load(std::sync::atomic::Ordering::Relaxed), 0, "none reached the shard");
     let truth = fixture.backend.truth.lock();
     assert!(truth.holds.is_empty() && truth.orders.is_empty() && truth.documents.len() == 1);
 }

@@ -1,5 +1,5 @@
 //! The edge over real sockets, with small gRPC servers behind it.
-#![allow(missing_docs, clippy::expect_used, clippy::unwrap_used)]
+#![allow(missing_docs, clippy::expect_used, clippy::unwrap_used, clippy::result_large_err)]
 
 mod availability;
 mod backend;
