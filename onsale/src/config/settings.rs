@@ -84,7 +84,7 @@ impl Settings {
             nodes: reader.nodes("cluster.nodes"),
             shards: u32::try_from(reader.number("cluster.shards", 1, 256)).unwrap_or(1),
             secret_file: reader.text("cluster.secret_file").into(),
-            log_segment_bytes: reader.number("allocator.log_segment_bytes", 1 << 20, 1 << 30),
+            log_segment_bytes: reader.number("allocator.log_segment_bytes", 10 << 20, 1 << 30),
             snapshot_entries: reader.number("allocator.snapshot_entries", 100, 100_000_000),
             edge_listen,
             public_url,

@@ -37,7 +37,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "cluster.nodes",
         "[\"1=127.0.0.1:8082\"]",
-        "Every allocator node as \"number=host:port\"; an odd number of them, the same on all nodes.",
+        "Every allocator node as \"number=host:port\"; an odd number, the same on all nodes.",
     ),
     setting(
         "cluster.shards",
@@ -50,7 +50,7 @@ pub const SETTINGS: &[Setting] = &[
         "At least 32 random bytes, the same file on all nodes; tokens and sessions hang on it.\n\
          Make one: head -c 32 /dev/urandom > secret",
     ),
-    setting("allocator.log_segment_bytes", "67108864", "Size of a log file, 1 MiB to 1 GiB."),
+    setting("allocator.log_segment_bytes", "67108864", "Size of a log file, 10 MiB to 1 GiB."),
     setting("allocator.snapshot_entries", "50000", "Log entries between two snapshots of a shard."),
     setting("edge.listen", "\"127.0.0.1:8080\"", "Public HTTP."),
     setting("edge.public_url", "\"\"", "What buyers type; empty means http:// and edge.listen."),

@@ -68,11 +68,12 @@ pub async fn demo(args: DemoArgs) -> Result<Exit, Failed> {
     roles::serve_grpc(&mut assembly, Tier::Middle, grpc, routes);
 
     let seeded = readiness.part("events");
-    let (keys, empty) = (settings.keys.clone(), args.empty);
+    let (keys, empty, listen) = (settings.keys.clone(), args.empty, args.listen);
     tokio::spawn(async move {
         roles::install_keys(client.clone(), keys).await;
         if !empty {
             seed::seed(&client).await;
+            seed::wait_until_listed(listen).await;
         }
         seeded.set(true);
     });

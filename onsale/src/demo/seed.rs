@@ -2,7 +2,7 @@
 //!
 //! Must never change an event that is there already: on a kept folder it finds them.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 use onsale_mesh::{Deadline, ShardClient};
@@ -12,10 +12,17 @@ use onsale_proto::{
     time,
 };
 use prost::Message as _;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
 const ATTEMPT: Duration = Duration::from_secs(3);
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 const ORGANIZER: &str = "organizer";
+const IDS: [&str; 3] = ["evt_arena", "evt_theatre", "evt_club"];
+const LISTED_POLL: Duration = Duration::from_millis(15);
+const ANSWER_BYTES_MAX: u64 = 1 << 20;
 
 /// Creates the events, trying again until they are there.
 pub async fn seed(client: &ShardClient) {
@@ -36,6 +43,29 @@ pub async fn seed(client: &ShardClient) {
             }
         }
     }
+}
+
+/// Waits until buyers see the events: listed, with what is free in them.
+pub async fn wait_until_listed(listen: SocketAddr) {
+    for event in IDS {
+        let availability = format!("/v1/events/{event}/availability");
+        for path in ["/v1/events?limit=100", &availability] {
+            while !body(listen, path).await.is_ok_and(|body| body.contains(event)) {
+                tokio::time::sleep(LISTED_POLL).await;
+            }
+        }
+    }
+}
+
+/// The answer to a GET, as a buyer would ask it.
+async fn body(listen: SocketAddr, path: &str) -> std::io::Result<String> {
+    let mut socket = TcpStream::connect(listen).await?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {listen}\r\nConnection: close\r\n\r\n");
+    socket.write_all(request.as_bytes()).await?;
+    let mut answer = Vec::new();
+    socket.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).await?;
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    Ok(answer.strip_prefix("HTTP/1.1 200").unwrap_or_default().to_owned())
 }
 
 fn arena() -> EventDocument {

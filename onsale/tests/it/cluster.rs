@@ -71,7 +71,7 @@ fn start_three(dir: &Path) -> Vec<Node> {
                  ops_listen = \"127.0.0.1:0\"\n[cluster]\nname = \"three\"\nnodes = {list:?}\n\
                  secret_file = {secret:?}\n[edge]\nlisten = {:?}\nrate_per_second = 0\n\
                  [payments]\ngateway_url = \"http://127.0.0.1:9\"\ngateway_key = \"sk_test_none\"\n\
-                 webhook_secret = \"whsec_none\"\nsigning_key_file = {:?}\n\
+                 webhook_secret = \"whsec_nobody_signs_here\"\nsigning_key_file = {:?}\n\
                  [keys]\norganizer = \"{ORGANIZER_KEY}\"\n[log]\nfilter = \"warn\"\n",
                 place + 1,
                 grpc[place],

@@ -18,11 +18,8 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Demo {
     pub child: Child,
     pub url: String,
-    pub grpc: String,
     pub dir: PathBuf,
     pub client: Client,
-    /// From the start of the process to the `ready` line.
-    pub ready_after: Duration,
 }
 
 /// A request's answer.
@@ -47,7 +44,6 @@ impl Demo {
     /// Starts `onsale demo` on free ports over `dir` and waits for its `ready` line.
     pub fn start(dir: &Path, arguments: &[&str]) -> Demo {
         let [http, ops, grpc] = free_ports();
-        let started = Instant::now();
         let mut child = Command::new(env!("CARGO_BIN_EXE_onsale"))
             .arg("demo")
             .arg("--data-dir")
@@ -68,14 +64,7 @@ impl Demo {
         });
         let line = lines.recv_timeout(PATIENCE).expect("the demo says that it is ready");
         let url = line.strip_prefix("ready ").expect("the ready line").to_owned();
-        Demo {
-            child,
-            url,
-            grpc,
-            dir: dir.to_owned(),
-            client: http_client(),
-            ready_after: started.elapsed(),
-        }
+        Demo { child, url, dir: dir.to_owned(), client: http_client() }
     }
 
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
