@@ -124,7 +124,10 @@ impl Wishes {
         let field = field.trim_start_matches('/').replace("/seats", "/seat_ids");
         match field.strip_prefix("items/0/") {
             Some(rest) if !self.listed => format!("/{rest}"),
-            _ if !self.listed => String::new(),
+            None if !self.listed => match self.items.first() {
+                Some(Wish::Seats(_)) => "/seat_ids".to_owned(),
+                _ => "/quantity".to_owned(),
+            },
             _ => format!("/{field}"),
         }
     }
@@ -335,6 +338,24 @@ mod tests {
             let pointers: Vec<&str> =
                 problem.errors().iter().map(|error| error.pointer.as_str()).collect();
             assert!(pointers.contains(&pointer), "{body}: {pointers:?}");
+        }
+    }
+
+    #[test]
+    fn the_shards_fields_are_named_as_in_the_body() {
+        for (body, field, pointer) in [
+            (r#"{"event_id":"e","quantity":9}"#, "items", "/quantity"),
+            (r#"{"event_id":"e","quantity":9}"#, "items/0/section", "/section"),
+            (r#"{"event_id":"e","seat_ids":["x"]}"#, "items", "/seat_ids"),
+            (r#"{"event_id":"e","seat_ids":["x"]}"#, "items/0/seats", "/seat_ids"),
+            (
+                r#"{"event_id":"e","items":[{"seat_ids":["x"]}]}"#,
+                "items/0/seats",
+                "/items/0/seat_ids",
+            ),
+            (r#"{"event_id":"e","items":[{"quantity":9}]}"#, "items", "/items"),
+        ] {
+            assert_eq!(read(body).expect("good").pointer(field), pointer, "{body} {field}");
         }
     }
 
