@@ -64,10 +64,12 @@ impl Shard {
         self.last_index = log_index;
         self.log_time_ms = before.max(batch.log_time_ms);
         self.job_due = self.log_time_ms > before && self.jobs.becomes_due(before, self.log_time_ms);
-        self.warm_up_forget();
+        let mut slots = std::mem::take(&mut self.warm_slots);
+        self.warm_up_forget(&mut slots);
         self.forget();
         self.expire(changes);
-        self.warm_up(batch);
+        self.warm_up(batch, &mut slots);
+        self.warm_slots = slots;
         for command in &batch.commands {
             let outcome = self.apply_command(command, changes);
             outcomes.push(outcome);
@@ -111,53 +113,66 @@ impl Shard {
     }
 
     /// Reads, without a dependency from command to command, what the hot commands will read one
-    /// after the other: so the memory's latencies overlap. Changes nothing and decides nothing.
-    fn warm_up(&self, batch: &Batch) {
+    /// after the other: so the memory's latencies overlap. In steps, each of which finds in the
+    /// cache what it follows to the next. Changes nothing and decides nothing.
+    fn warm_up(&self, batch: &Batch, slots: &mut Vec<u32>) {
         let mut read = 0u64;
         for command in &batch.commands {
             match &command.kind {
                 CommandKind::Hold(command) => {
-                    read += u64::from(self.find_key(command.idempotency.key).is_some());
-                    read += u64::from(self.holds.slot(command.hold).is_some());
+                    read ^= self.dedup.touch(command.idempotency.key);
+                    read ^= self.holds.touch(command.hold);
                     if let Ok(slot) = self.event_slot(command.event) {
                         let event = &self.events[slot as usize];
-                        read ^= u64::from(event.seats_of_buyer(command.idempotency.buyer));
+                        read ^= event.buyers.touch(command.idempotency.buyer);
                         if let Some(HoldItem::Seats(seats)) = command.items.first() {
                             read = seats.iter().fold(read, |read, &seat| read ^ event.touch(seat));
                         }
                     }
                 }
-                CommandKind::ReleaseHold(command) => {
-                    if let Some(slot) = self.holds.slot(command.hold) {
-                        let hold = &self.holds.slab[slot];
-                        let event = &self.events[hold.event as usize];
-                        read ^= u64::from(event.seats_of_buyer(hold.buyer));
-                        read ^= hold.places.first().map_or(0, |place| event.touch(place.0));
-                    }
-                }
+                CommandKind::ReleaseHold(command) => read ^= self.holds.touch(command.hold),
                 _ => {}
             }
         }
-        std::hint::black_box(read);
+        slots.clear();
+        for command in &batch.commands {
+            if let CommandKind::ReleaseHold(command) = &command.kind {
+                slots.extend(self.holds.slot(command.hold));
+            }
+        }
+        std::hint::black_box(read ^ self.touch_held(slots));
+    }
+
+    /// Reads what giving back the places of these holds will read.
+    fn touch_held(&self, slots: &[u32]) -> u64 {
+        let mut read = 0;
+        for hold in slots.iter().filter_map(|&slot| self.holds.slab.get(slot)) {
+            let event = &self.events[hold.event as usize];
+            read ^= event.buyers.touch(hold.buyer);
+            read ^= hold.places.first().map_or(0, |place| event.touch(place.0));
+        }
+        read
     }
 
     /// The same for what is forgotten and for what expires.
-    fn warm_up_forget(&self) {
+    fn warm_up_forget(&self, slots: &mut Vec<u32>) {
         let now = self.log_time_ms;
         let mut read = 0u64;
-        for &(_, slot) in self.holds.ended.iter().take_while(|&&(at, _)| at <= now) {
-            let key = self.holds.touch(slot);
-            read += u64::from(self.dedup.touch(key, KeyOwner::Hold(slot)));
+        let ended = || self.holds.ended.iter().take_while(|&&(at, _)| at <= now);
+        for &(_, slot) in ended() {
+            read ^= u64::from(self.holds.slab[slot].extensions);
         }
+        for &(_, slot) in ended() {
+            let hold = &self.holds.slab[slot];
+            read ^= self.dedup.touch(hold.key) ^ self.holds.touch(hold.id);
+        }
+        slots.clear();
         for &(_, event) in self.due.iter().take_while(|&&(time, _)| time <= now) {
-            let event = &self.events[event as usize];
-            let due = event.clock.due_slots(now).filter_map(|slot| self.holds.slab.get(slot));
-            for hold in due.filter(|hold| hold.state == HoldState::Live) {
-                read ^= u64::from(event.seats_of_buyer(hold.buyer));
-                read ^= hold.places.first().map_or(0, |place| event.touch(place.0));
-            }
+            slots.extend(self.events[event as usize].clock.due_slots(now));
         }
-        std::hint::black_box(read);
+        let holds = slots.iter().filter_map(|&slot| self.holds.slab.get(slot));
+        read = holds.fold(read, |read, hold| read ^ hold.expires_at_ms);
+        std::hint::black_box(read ^ self.touch_held(slots));
     }
 
     /// Forgets keys whose time is over, and ended holds with theirs.

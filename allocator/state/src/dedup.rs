@@ -3,12 +3,11 @@
 //! A hold's and an order's record is its own dedup entry; only the control group's answers need
 //! records of their own. Must never store a refusal.
 
-use hashbrown::HashTable;
-
 use crate::{
     command::Idempotency,
     hold::Holds,
     ids::{EventNo, KeyHash, LogTimeMs, ShardNo},
+    index::Index,
     limits::SLOTS_MAX,
     order::Orders,
     slab::{Slab, hash_of},
@@ -80,12 +79,12 @@ impl KeyTables<'_> {
 /// All keys that are remembered.
 #[derive(Debug)]
 pub(crate) struct Dedup {
-    table: HashTable<KeyRef>,
+    table: Index,
 }
 
 impl Dedup {
     pub(crate) fn new() -> Self {
-        Self { table: HashTable::new() }
+        Self { table: Index::new() }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -93,26 +92,20 @@ impl Dedup {
     }
 
     pub(crate) fn find(&self, key: KeyHash, tables: KeyTables<'_>) -> Option<KeyOwner> {
-        self.table
-            .find(hash_of(key), |entry| tables.key(entry.owner()) == key)
-            .map(|entry| entry.owner())
+        let is_it = |entry| tables.key(KeyRef(entry).owner()) == key;
+        self.table.find(hash_of(key), is_it).map(|entry| KeyRef(entry).owner())
     }
 
-    pub(crate) fn insert(&mut self, key: KeyHash, owner: KeyOwner, tables: KeyTables<'_>) {
-        self.table
-            .insert_unique(hash_of(key), owner.into(), |entry| hash_of(tables.key(entry.owner())));
+    pub(crate) fn insert(&mut self, key: KeyHash, owner: KeyOwner) {
+        self.table.insert(hash_of(key), KeyRef::from(owner).0);
     }
 
-    /// Reads what `remove` will read; see `Shard::warm_up`.
-    pub(crate) fn touch(&self, key: KeyHash, owner: KeyOwner) -> bool {
-        let entry = KeyRef::from(owner);
-        self.table.find(hash_of(key), |other| *other == entry).is_some()
+    /// Reads what the others will read; see `Shard::warm_up`.
+    pub(crate) fn touch(&self, key: KeyHash) -> u64 {
+        self.table.touch(hash_of(key))
     }
 
     pub(crate) fn remove(&mut self, key: KeyHash, owner: KeyOwner) {
-        let entry = KeyRef::from(owner);
-        if let Ok(found) = self.table.find_entry(hash_of(key), |other| *other == entry) {
-            found.remove();
-        }
+        self.table.remove(hash_of(key), KeyRef::from(owner).0);
     }
 }

@@ -7,7 +7,6 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use hashbrown::HashMap;
 use smallvec::SmallVec;
 
 use crate::{
@@ -19,7 +18,6 @@ use crate::{
     outcome::Place,
     seat_map::SeatMap,
     seat_word::{SeatState, SeatWord},
-    slab::{FixedState, fixed_state},
 };
 
 /// A place in four bytes: a numbered seat, or one place of a general admission area.
@@ -154,9 +152,9 @@ impl EventState {
             view,
             free,
             stock,
-            buyers: HashMap::<_, _, FixedState>::with_hasher(fixed_state()),
-            emails: HashMap::<_, _, FixedState>::with_hasher(fixed_state()),
-            cards: HashMap::<_, _, FixedState>::with_hasher(fixed_state()),
+            buyers: BuyerCounts::new(),
+            emails: BuyerCounts::new(),
+            cards: BuyerCounts::new(),
             clock: EventClock::default(),
         }
     }
@@ -213,7 +211,7 @@ impl EventState {
 
     /// Seats that a session holds or has bought.
     pub fn seats_of_buyer(&self, buyer: crate::ids::BuyerHash) -> u32 {
-        self.buyers.get(&buyer).copied().unwrap_or(0)
+        self.buyers.get(buyer)
     }
 
     pub(crate) fn prices_in_force(&self) -> &Arc<[u64]> {

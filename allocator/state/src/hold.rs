@@ -4,11 +4,10 @@
 
 use std::collections::VecDeque;
 
-use hashbrown::HashTable;
-
 use crate::{
     event::PlaceRefs,
     ids::{BuyerHash, HoldId, KeyHash, LogTimeMs, RequestHash},
+    index::Index,
     slab::{NONE, Slab, hash_of},
 };
 
@@ -78,7 +77,7 @@ const _: () = assert!(size_of::<Option<Hold>>() == 128, "a hold has two cache li
 #[derive(Debug)]
 pub(crate) struct Holds {
     pub(crate) slab: Slab<Hold>,
-    ids: HashTable<u32>,
+    ids: Index,
     /// Ended holds, in the order in which they are forgotten.
     pub(crate) ended: VecDeque<(LogTimeMs, u32)>,
     /// Holds that have seats.
@@ -87,19 +86,18 @@ pub(crate) struct Holds {
 
 impl Holds {
     pub(crate) fn new() -> Self {
-        Self { slab: Slab::new(), ids: HashTable::new(), ended: VecDeque::new(), alive: 0 }
+        Self { slab: Slab::new(), ids: Index::new(), ended: VecDeque::new(), alive: 0 }
     }
 
     pub(crate) fn slot(&self, id: HoldId) -> Option<u32> {
-        self.ids.find(hash_of(id.0), |&slot| self.slab[slot].id == id).copied()
+        self.ids.find(hash_of(id.0), |slot| self.slab[slot].id == id)
     }
 
     pub(crate) fn insert(&mut self, hold: Hold) -> u32 {
         let id = hold.id;
         self.alive += usize::from(hold.state.has_seats());
         let slot = self.slab.insert(hold);
-        let slab = &self.slab;
-        self.ids.insert_unique(hash_of(id.0), slot, |&slot| hash_of(slab[slot].id.0));
+        self.ids.insert(hash_of(id.0), slot);
         slot
     }
 
@@ -120,18 +118,14 @@ impl Holds {
     /// Forgets a record; its key.
     pub(crate) fn remove(&mut self, slot: u32) -> KeyHash {
         let Hold { id, key, .. } = self.slab[slot];
-        if let Ok(entry) = self.ids.find_entry(hash_of(id.0), |&other| other == slot) {
-            entry.remove();
-        }
+        self.ids.remove(hash_of(id.0), slot);
         self.slab.remove(slot);
         key
     }
 
-    /// Reads what `remove` will read; see `Shard::warm_up`.
-    pub(crate) fn touch(&self, slot: u32) -> KeyHash {
-        let hold = &self.slab[slot];
-        self.ids.find(hash_of(hold.id.0), |&other| other == slot);
-        hold.key
+    /// Reads what `slot`, `insert` and `remove` will read first; see `Shard::warm_up`.
+    pub(crate) fn touch(&self, id: HoldId) -> u64 {
+        self.ids.touch(hash_of(id.0))
     }
 
     pub(crate) fn clear_order(&mut self, slot: u32) {

@@ -282,7 +282,7 @@ fn check_buyers(event: &EventState, recount: &Recount, found: &mut Found) {
     ];
     for (name, counted, expected) in lists {
         let same = counted.len() == expected.len()
-            && expected.iter().all(|(buyer, seats)| counted.get(buyer) == Some(seats));
+            && expected.iter().all(|(&buyer, &seats)| counted.get(buyer) == seats);
         found.expect("INV-10", same, || format!("event {} miscounts seats by {name}", event.event));
         let most = expected.values().max().copied().unwrap_or(0);
         let ceiling = event.buyer_ceiling;

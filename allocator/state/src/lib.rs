@@ -1,17 +1,20 @@
-//! The pure state machine of a shard: what may be held, by whom, until when, and what becomes of it.
+//! The pure state machine of a shard: what may be held, by whom, until when, and what becomes of
+//! it.
 //!
 //! ```text
 //! seat:   available ──hold──▶ held ──sell──▶ sold
 //!             ▲                │              │
 //!             └─release/expire─┘◀─ capture refused
 //!
-//! hold:   Live ⇄ InCheckout ──▶ Sold        order: Processing ⇄ ActionRequired ─▶ Sold ─▶ Confirmed
+//! hold:   Live ⇄ InCheckout ──▶ Sold        order: Processing ⇄ ActionRequired ─▶ Sold ─▶
+//! Confirmed
 //!           │         │          │                      │                          │
 //!           ▼         ▼          ▼                      └────────▶ Failed ◀────────┘
 //!        Released   Expired   Expired
 //! ```
 //!
-//! [`Shard::apply`] takes a log entry's batch: log time, what time ends, then the commands in order.
+//! [`Shard::apply`] takes a log entry's batch: log time, what time ends, then the commands in
+//! order.
 //! The same entries give the same outcomes, changes and hash chain on every replica. Nothing here
 //! reads a clock, draws a random number, does IO, uses floats, or iterates over a seeded map.
 //! Rejections are outcomes; a broken invariant is an assertion that stays on in release.
@@ -29,6 +32,7 @@ mod event_view;
 mod general_admission;
 mod hold;
 mod hold_expiry;
+mod index;
 mod invariants;
 mod job;
 mod order_life;

@@ -8,12 +8,11 @@
 
 use std::collections::VecDeque;
 
-use hashbrown::HashTable;
-
 use crate::{
     command::Contact,
     event::PlaceRefs,
     ids::{BuyerHash, JobId, KeyHash, LogTimeMs, OrderId, RequestHash},
+    index::Index,
     slab::{Slab, hash_of},
 };
 
@@ -160,25 +159,24 @@ pub(crate) struct Order {
 #[derive(Debug)]
 pub(crate) struct Orders {
     pub(crate) slab: Slab<Order>,
-    ids: HashTable<u32>,
+    ids: Index,
     /// Keys of orders in the order in which they are forgotten.
     pub(crate) keys: VecDeque<(LogTimeMs, u32)>,
 }
 
 impl Orders {
     pub(crate) fn new() -> Self {
-        Self { slab: Slab::new(), ids: HashTable::new(), keys: VecDeque::new() }
+        Self { slab: Slab::new(), ids: Index::new(), keys: VecDeque::new() }
     }
 
     pub(crate) fn slot(&self, id: OrderId) -> Option<u32> {
-        self.ids.find(hash_of(id.0), |&slot| self.slab[slot].id == id).copied()
+        self.ids.find(hash_of(id.0), |slot| self.slab[slot].id == id)
     }
 
     pub(crate) fn insert(&mut self, order: Order) -> u32 {
         let id = order.id;
         let slot = self.slab.insert(order);
-        let slab = &self.slab;
-        self.ids.insert_unique(hash_of(id.0), slot, |&slot| hash_of(slab[slot].id.0));
+        self.ids.insert(hash_of(id.0), slot);
         slot
     }
 }

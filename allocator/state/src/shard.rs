@@ -46,6 +46,8 @@ pub struct Shard {
     pub(crate) job_due: bool,
     /// Reused for the chain's bytes.
     pub(crate) scratch: Vec<u8>,
+    /// Reused for the slots that are read ahead.
+    pub(crate) warm_slots: Vec<u32>,
 }
 
 impl Shard {
@@ -70,6 +72,7 @@ impl Shard {
             control: Control::new(),
             job_due: false,
             scratch: Vec::new(),
+            warm_slots: Vec::new(),
         }
     }
 
@@ -86,9 +89,7 @@ impl Shard {
     }
 
     pub(crate) fn remember_key(&mut self, key: KeyHash, owner: KeyOwner) {
-        let staff = &self.control.answers;
-        let tables = KeyTables { holds: &self.holds, orders: &self.orders, staff };
-        self.dedup.insert(key, owner, tables);
+        self.dedup.insert(key, owner);
     }
 
     /// Refuses when there is no room for one more key.
