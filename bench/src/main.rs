@@ -42,7 +42,10 @@ struct Cli {
     #[arg(long, global = true)]
     json: bool,
     /// Threads of the driver; servers on the same machine want the rest.
-    #[arg(long, global = true, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    #[arg(
+        long, global = true, default_value_t = 1,
+        value_parser = clap::value_parser!(u16).range(1..=64)
+    )]
     threads: u16,
     #[command(subcommand)]
     command: Command,
@@ -69,10 +72,16 @@ struct SaleArgs {
     #[arg(long, default_value = "evt_club")]
     event: String,
     /// Buyers at once.
-    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u64).range(1..=limits::BUYERS_MAX as u64))]
+    #[arg(
+        long, default_value_t = 40,
+        value_parser = clap::value_parser!(u64).range(1..=limits::BUYERS_MAX as u64)
+    )]
     buyers: u64,
     /// How long they buy.
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=limits::SECONDS_MAX))]
+    #[arg(
+        long, default_value_t = 10,
+        value_parser = clap::value_parser!(u64).range(1..=limits::SECONDS_MAX)
+    )]
     seconds: u64,
     /// Repeat an earlier run's choices.
     #[arg(long)]
@@ -91,20 +100,32 @@ struct ReserveArgs {
     #[arg(long, value_name = "FILE", required_unless_present = "event")]
     credentials: Option<PathBuf>,
     /// Seats to make, in events of up to 200,000.
-    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=limits::SEATS_MAX))]
+    #[arg(
+        long, default_value_t = 1_000_000,
+        value_parser = clap::value_parser!(u64).range(1..=limits::SEATS_MAX)
+    )]
     seats: u64,
     /// Spread the seats and the load over at least so many events; 1 is one hot event after the
     /// other.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000))]
     events: u64,
     /// Keep-alive connections, one request in flight on each.
-    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u64).range(1..=limits::CONNECTIONS_MAX as u64))]
+    #[arg(
+        long, default_value_t = 128,
+        value_parser = clap::value_parser!(u64).range(1..=limits::CONNECTIONS_MAX as u64)
+    )]
     connections: u64,
     /// How long is measured.
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=limits::SECONDS_MAX))]
+    #[arg(
+        long, default_value_t = 10,
+        value_parser = clap::value_parser!(u64).range(1..=limits::SECONDS_MAX)
+    )]
     seconds: u64,
     /// How long before that is not.
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(0..=limits::SECONDS_MAX))]
+    #[arg(
+        long, default_value_t = 2,
+        value_parser = clap::value_parser!(u64).range(0..=limits::SECONDS_MAX)
+    )]
     warm_up_seconds: u64,
     /// Server processes whose CPU time is read, e.g. --pid 41 --pid 42.
     #[arg(long)]
@@ -123,7 +144,10 @@ struct CompareArgs {
     #[arg(long)]
     peer_binary: Option<PathBuf>,
     /// Rounds; the order of the sides alternates.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=i64::from(limits::ROUNDS_MAX)))]
+    #[arg(
+        long, default_value_t = 5,
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(limits::ROUNDS_MAX))
+    )]
     rounds: u32,
     /// Measured time of each side in a round (holds last 600 s).
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=240))]
@@ -132,13 +156,19 @@ struct CompareArgs {
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(0..=60))]
     warm_up_seconds: u64,
     /// Keep-alive connections.
-    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u64).range(1..=limits::CONNECTIONS_MAX as u64))]
+    #[arg(
+        long, default_value_t = 128,
+        value_parser = clap::value_parser!(u64).range(1..=limits::CONNECTIONS_MAX as u64)
+    )]
     connections: u64,
     /// Our replicas.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=5))]
     replicas: u32,
     /// Seats for each side of a round.
-    #[arg(long, default_value_t = 1_200_000, value_parser = clap::value_parser!(u64).range(1..=limits::SEATS_MAX))]
+    #[arg(
+        long, default_value_t = 1_200_000,
+        value_parser = clap::value_parser!(u64).range(1..=limits::SEATS_MAX)
+    )]
     seats: u64,
     /// Spread them over at least so many events; 1 is one hot event after the other.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000))]
@@ -157,7 +187,10 @@ struct StartArgs {
     #[arg(long, default_value = "target/release/onsale")]
     onsale_binary: PathBuf,
     /// How often.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=i64::from(limits::ROUNDS_MAX)))]
+    #[arg(
+        long, default_value_t = 5,
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(limits::ROUNDS_MAX))
+    )]
     runs: u32,
     /// Where the folders are made.
     #[arg(long, default_value = "target/onsale-bench")]

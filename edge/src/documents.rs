@@ -155,7 +155,7 @@ impl Documents {
             }
             Err(failure) => {
                 metrics::document("failed");
-                tracing::warn!(event_id, code = %failure.code, "the catalog has no document for us");
+                tracing::warn!(event_id, code = %failure.code, "no document in the catalog");
                 slot.stale().ok_or_else(|| match failure.code {
                     // It is published, so the catalog will have it in a moment.
                     Code::NotFound | Code::OutcomeUnknown => busy(event_id),

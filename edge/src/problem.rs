@@ -233,7 +233,8 @@ impl Problem {
                 tracing::error!(request_id, route, detail = %inner.detail, "internal");
             }
             Code::Unavailable | Code::Overloaded | Code::OutcomeUnknown => {
-                tracing::debug!(request_id, route, code = %inner.code, detail = %inner.detail, "refused");
+                let (code, detail) = (inner.code, &inner.detail);
+                tracing::debug!(request_id, route, %code, %detail, "refused");
             }
             _ => {}
         }

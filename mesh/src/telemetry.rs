@@ -31,6 +31,10 @@ pub const SECONDS_BUCKETS: &[f64] = &[
 /// Upper bounds of every histogram of commands.
 pub const COUNT_BUCKETS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
 
+/// Upper bounds of every histogram of bytes.
+pub const BYTES_BUCKETS: &[f64] =
+    &[256.0, 1_024.0, 4_096.0, 16_384.0, 65_536.0, 262_144.0, 1_048_576.0, 16_777_216.0];
+
 /// Starts logging; `filter` is a tracing directive, e.g. `info` or `onsale_edge=debug`.
 pub fn init(format: LogFormat, filter: &str) {
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
@@ -56,6 +60,8 @@ pub fn install_metrics() -> Result<PrometheusHandle, Failure> {
         .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), SECONDS_BUCKETS)
         .map_err(|error| failed(&error))?
         .set_buckets_for_metric(Matcher::Suffix("_commands".into()), COUNT_BUCKETS)
+        .map_err(|error| failed(&error))?
+        .set_buckets_for_metric(Matcher::Suffix("_bytes".into()), BYTES_BUCKETS)
         .map_err(|error| failed(&error))?
         .install_recorder()
         .map_err(|error| failed(&error))

@@ -22,7 +22,7 @@ pub enum Command {
     Demo(DemoArgs),
     /// One node of a cluster.
     #[command(
-        after_help = "Example: onsale config template > onsale.toml; onsale run --config onsale.toml"
+        after_help = "Example: onsale config template > node.toml; onsale run --config node.toml"
     )]
     Run(RunArgs),
     /// Look after a running cluster.

@@ -157,7 +157,8 @@ impl Code {
     }
 }
 
-/// "Ask that node instead": the answer of a replica that does not lead the shard. Node 0 is unknown.
+/// "Ask that node instead": the answer of a replica that does not lead the shard. Node 0 is
+/// unknown.
 #[must_use]
 pub fn not_leader(leader: u64) -> tonic::Status {
     let code = Code::Unavailable;

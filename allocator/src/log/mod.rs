@@ -6,7 +6,8 @@
 //!
 //! ```text
 //! ShardLog (memory) ──► queue ──► writer ──► segment … segment    `segment`: how they lie on disk
-//!                                   │            ▲                `recover`: how they are read back
+//!                                   │            ▲                `recover`: how they are read
+//!                                   back
 //!                                   └─► helper ──┘ prepares the next, deletes the oldest
 //! ```
 //!
@@ -14,7 +15,8 @@
 //! A frame is valid as a whole or not at all. The one frame in flight at a crash was never
 //! acknowledged; it is cut, and the recovery says so. Every opening begins a new segment whose
 //! first frame says where the previous one ends, so what was cut stays cut, and no old block is
-//! written again. Anything else that does not read back is damage, and the log refuses to open: cutting it
+//! written again. Anything else that does not read back is damage, and the log refuses to open:
+//! cutting it
 //! would forget votes and entries a majority counted on.
 //!
 //! # What cannot be told apart
@@ -22,7 +24,8 @@
 //! zeros and filler is not zero, so a torn last frame has a sector of zeros and a damaged one has
 //! none: that is refused too. What is left is a disk that loses or zeroes whole sectors of exactly
 //! the last frame (it lied about the flush), or a damaged last frame whose payload holds 512
-//! aligned zero bytes. This replica then forgets its last flush: entries come back from the leader, and a
+//! aligned zero bytes. This replica then forgets its last flush: entries come back from the leader,
+//! and a
 //! majority that still has them keeps them; but a forgotten vote, or an entry that the other
 //! majority member loses too before it is copied again, is beyond what Raft tolerates with a disk
 //! that lies. The same holds for a deleted newest segment.

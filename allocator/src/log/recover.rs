@@ -14,9 +14,7 @@ use super::{
     disk::{BLOCK_BYTES, Disk, SECTOR_BYTES},
     ledger::{Ledger, NO_SEGMENT},
     record::{Kind, Record},
-    segment::{
-        Begin, FILLER, FRAME_BYTES_MAX, FRAME_HEADER_BYTES, FrameHeader, parse_file_name,
-    },
+    segment::{Begin, FILLER, FRAME_BYTES_MAX, FRAME_HEADER_BYTES, FrameHeader, parse_file_name},
     segment_path,
 };
 

@@ -10,7 +10,8 @@
 //!  0 magic   8 crc32c of 12..64   12 crc32c of the body   16 segment   24 salt   32 frame number
 //! 40 body length   44 predecessor's header crc   48 records   52 zero   64 body
 //! ```
-//! Filler is not zero, and is checked. So a frame of which a sector reads as zeros was not written to its end, and
+//! Filler is not zero, and is checked. So a frame of which a sector reads as zeros was not written
+//! to its end, and
 //! one without such a sector was: bad checksums in the latter are damage, not a torn write.
 //! Must never panic on any bytes.
 

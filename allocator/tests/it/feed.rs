@@ -16,7 +16,7 @@ use onsale_state::{
     },
 };
 use pb::{feed_change::Kind, follow_response::Content};
-use proptest::prelude::*;
+use proptest::{collection::vec, prelude::*};
 use prost::Message as _;
 
 use crate::cluster_support::onsale;
@@ -249,8 +249,8 @@ proptest! {
 
     #[test]
     fn snapshot_and_deltas_are_the_state_at_every_index(
-        entries in proptest::collection::vec(
-            (0_u64..4_000, proptest::collection::vec((any::<u8>(), any::<u16>(), any::<u16>()), 0..5)),
+        entries in vec(
+            (0_u64..4_000, vec((any::<u8>(), any::<u16>(), any::<u16>()), 0..5)),
             1..60,
         ),
         join in 0_usize..60,

@@ -90,7 +90,8 @@ pub(crate) async fn follow(
                 }
             }
             _ = tick.tick() => {
-                watched.extend(events.iter().filter(|(_, live)| live.is_watched()).map(|(no, _)| *no));
+                let live = events.iter().filter(|(_, live)| live.is_watched());
+                watched.extend(live.map(|(no, _)| *no));
                 watched.retain(|event_no| events.get(event_no).is_some_and(|live| live.tick()));
             }
         }

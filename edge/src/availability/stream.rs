@@ -124,7 +124,8 @@ type Change<'a> = (&'a str, [u32; 4], BTreeMap<u32, u8>);
 
 fn encode(from: u64, position: u64, changes: &[Change<'_>]) -> Bytes {
     let mut out = format!(
-        "id: {position}\nevent: delta\ndata: {{\"position\":{position},\"from\":{from},\"sections\":["
+        "id: {position}\nevent: delta\n\
+         data: {{\"position\":{position},\"from\":{from},\"sections\":["
     )
     .into_bytes();
     for (place, (key, [available, held, sold, killed], seats)) in changes.iter().enumerate() {

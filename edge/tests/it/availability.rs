@@ -39,7 +39,9 @@ async fn holds_show_up_with_a_position_and_a_tag() {
     assert_eq!(state["event_id"], EVENT);
     assert_eq!(
         state["sections"][0],
-        json!({"key": "101", "available": 20, "held": 0, "sold": 0, "killed": 0, "seats": "AAAAAAA="})
+        json!({
+            "key": "101", "available": 20, "held": 0, "sold": 0, "killed": 0, "seats": "AAAAAAA="
+        })
     );
     assert_eq!(state["sections"][1]["available"], 50);
     let same = ask("GET", &path("")).header("if-none-match", &etag);

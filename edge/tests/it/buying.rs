@@ -39,8 +39,10 @@ async fn a_hold_answers_as_the_contract_says_and_again_byte_for_byte() {
     assert_eq!(
         hold["seats"],
         json!([
-            {"seat_id": "101-A-1", "section": "101", "row": "A", "number": 1, "category": "A", "price_minor": 9500},
-            {"seat_id": "101-B-10", "section": "101", "row": "B", "number": 10, "category": "A", "price_minor": 9500},
+            {"seat_id": "101-A-1", "section": "101", "row": "A", "number": 1,
+             "category": "A", "price_minor": 9500},
+            {"seat_id": "101-B-10", "section": "101", "row": "B", "number": 10,
+             "category": "A", "price_minor": 9500},
         ])
     );
     assert_eq!((&hold["total_minor"], &hold["currency"]), (&json!(19_000), &json!("EUR")));

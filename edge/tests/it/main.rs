@@ -10,3 +10,4 @@ mod fixture;
 mod organizing;
 mod pages;
 mod slow_clients;
+mod walk;

@@ -37,6 +37,8 @@ pub async fn demo(args: DemoArgs) -> Result<Exit, Failed> {
     let filter =
         std::env::var("ONSALE_LOG__FILTER").unwrap_or_else(|_| "warn,openraft=error".to_owned());
     telemetry::init(LogFormat::Auto, &filter);
+    // Before the parts start: what they register earlier is lost.
+    let metrics = telemetry::install_metrics()?;
     let stop = stop::on_signal()?;
     let folder = Folder::open(args.data_dir.clone(), args.replicas)?;
     let secret = roles::read_secret(&folder.secret_file())?;
@@ -46,7 +48,6 @@ pub async fn demo(args: DemoArgs) -> Result<Exit, Failed> {
 
     demo.start_replicas(&args, &secret, &mut assembly).await?;
     demo.start_sandbox(&mut assembly)?;
-    let metrics = telemetry::install_metrics()?;
     let ops_stop = assembly.stop_of(Tier::Back);
     let ops_listener = demo.ops.take().ok_or_else(|| Failed::new("started twice"))?;
     tokio::spawn(ops::serve(ops_listener, Some(metrics), readiness.clone(), ops_stop));

@@ -2,10 +2,17 @@
 //! binary as its users run it, with real processes that are really killed.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
+mod bad_input;
+#[path = "../../../edge/tests/it/client.rs"]
+#[allow(dead_code)]
+mod client;
 mod cluster;
 mod oversell;
 mod processes;
 mod purchase;
 mod support;
 mod tidy;
+#[path = "../../../edge/tests/it/walk.rs"]
+#[allow(dead_code)]
+mod walk;
 mod walls;

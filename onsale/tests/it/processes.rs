@@ -188,7 +188,8 @@ async fn a_flipped_byte_stops_its_node_and_no_other() {
     let arguments = ["--processes", "--no-respawn", "--no-limits"];
     let demo = Demo::start(dir.path(), &arguments);
     for turn in 0..200 {
-        let body = json!({"event_id": "evt_arena", "seat_ids": [format!("120-{}-{}", row(turn / 40), turn % 40 + 1)]});
+        let seat = format!("120-{}-{}", row(turn / 40), turn % 40 + 1);
+        let body = json!({"event_id": "evt_arena", "seat_ids": [seat]});
         let held = demo.reserve(&format!("flip-{turn}"), &body).await.expect("an answer");
         assert_eq!(held.status, 200, "{}", held.text);
     }

@@ -19,16 +19,20 @@ pub fn sources() -> Vec<(PathBuf, String)> {
 
 #[test]
 fn files_are_short_and_lines_are_narrow() {
+    let mut found = Vec::new();
     for (path, text) in sources() {
-        let lines = text.lines().count();
-        let path = path.display();
-        assert!(lines <= LINES_MAX, "{path} has {lines} lines; which room is missing?");
-        for (number, line) in text.lines().enumerate() {
+        let (path, lines) = (path.display(), text.lines().count());
+        if lines > LINES_MAX {
+            found.push(format!("{path} has {lines} lines; which room is missing?"));
+        }
+        for (number, line) in (1..).zip(text.lines()) {
             let columns = line.chars().count();
-            let number = number + 1;
-            assert!(columns <= COLUMNS_MAX, "{path}:{number} has {columns} columns");
+            if columns > COLUMNS_MAX {
+                found.push(format!("{path}:{number} has {columns} columns"));
+            }
         }
     }
+    assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
 #[test]
@@ -82,6 +86,22 @@ fn every_setting_stands_in_the_docs() {
         }
     }
     assert!(count > 20, "the template has changed its form");
+}
+
+#[test]
+fn every_metric_stands_in_the_docs() {
+    let path = Path::new(ROOT).join("docs/metrics.md");
+    let text = fs::read_to_string(path).expect("docs/metrics.md is there");
+    let all = [
+        onsale_allocator::metrics::ALL,
+        onsale_catalog::metrics::ALL,
+        onsale_payments::metrics::ALL,
+        onsale_edge::metrics::ALL,
+    ];
+    let lines: Vec<String> =
+        all.concat().iter().map(|(name, help)| format!("| `{name}` | {help} |")).collect();
+    let missing: Vec<&String> = lines.iter().filter(|line| !text.contains(line.as_str())).collect();
+    assert!(missing.is_empty(), "docs/metrics.md lacks these lines:\n{missing:#?}");
 }
 
 fn collect(folder: &Path, files: &mut Vec<(PathBuf, String)>) {

@@ -140,7 +140,8 @@ impl Intent {
             })),
             "latest_charge": self.latest_charge, "livemode": false, "metadata": self.metadata,
             "next_action": next_action, "on_behalf_of": null,
-            "payment_method": if self.last_error.is_some() { None } else { self.payment_method.as_ref() },
+            "payment_method":
+                if self.last_error.is_some() { None } else { self.payment_method.as_ref() },
             "payment_method_options": {}, "payment_method_types": ["card"], "processing": null,
             "receipt_email": null, "review": null, "setup_future_usage": null, "shipping": null,
             "source": null, "statement_descriptor": null, "statement_descriptor_suffix": null,

@@ -127,7 +127,8 @@ async fn a_webhook_is_a_hint_that_wakes_the_job_and_nothing_more() {
     let asked = shards.get(order);
     let say = |kind: &str, id: &str| {
         format!(
-            "{{\"type\":\"payment_intent.{kind}\",\"data\":{{\"object\":{{\"id\":\"{id}\",\"status\":\"succeeded\"}}}}}}"
+            "{{\"type\":\"payment_intent.{kind}\",\
+             \"data\":{{\"object\":{{\"id\":\"{id}\",\"status\":\"succeeded\"}}}}}}"
         )
     };
     let now = time::now_ms() / 1000;
