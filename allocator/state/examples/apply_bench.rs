@@ -26,6 +26,10 @@ use onsale_state::{
     *,
 };
 
+/// The allocator of the program that runs shards.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const BATCH: usize = 256;
 const SEATS: u32 = 60_000;
 /// Batches made ahead.

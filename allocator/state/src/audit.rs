@@ -7,12 +7,19 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     change::Change,
-    codec::{put_bytes, put_delta, put_opt_str, put_opt_varint, put_u128, put_varint},
+    codec::{
+        Line, Sink, put_bytes, put_delta, put_opt_str, put_opt_varint, put_u8, put_u64, put_u128,
+        put_varint,
+    },
     command::{Batch, CommandKind},
-    ids::HoldId,
+    ids::{EventNo, HoldId, SeatNo},
     outcome::{Done, Held, LeasedJob, Outcome, Place, Rejection},
+    seat_word::SeatState,
     shard::Shard,
 };
+
+/// Places of a granted hold that are certain to fit a line.
+const LINE_PLACES_MAX: usize = 8;
 
 /// SHA-256(chain ‖ index ‖ log time ‖ commands without contacts ‖ outcomes ‖ changes).
 pub(crate) fn next_link(
@@ -28,16 +35,33 @@ pub(crate) fn next_link(
     put_varint(bytes, shard.last_index);
     put_varint(bytes, now);
     batch.encode_for_chain(bytes);
+    let mut line = Line::new();
     for (outcome, command) in outcomes.iter().zip(&batch.commands) {
         let asked = match &command.kind {
             CommandKind::Hold(command) => Some(command.hold),
             _ => None,
         };
-        put_outcome(bytes, outcome, asked, now);
+        match &outcome.result {
+            Ok(Done::Held(held)) if held.places.len() <= LINE_PLACES_MAX => {
+                line.clear();
+                put_u8(&mut line, outcome.replayed.into());
+                put_u8(&mut line, 1);
+                put_held(&mut line, held, asked, now);
+                bytes.extend_from_slice(line.written());
+            }
+            _ => put_outcome(bytes, outcome, asked, now),
+        }
     }
     put_varint(bytes, changes.len() as u64);
     for change in changes {
-        put_change(bytes, change, now);
+        match change {
+            Change::Seats { event, state, seats, key_tag, until_ms } if seats.len() <= 8 => {
+                line.clear();
+                put_seats_change(&mut line, (*event, *state), seats, *key_tag, (*until_ms, now));
+                bytes.extend_from_slice(line.written());
+            }
+            _ => put_change(bytes, change, now),
+        }
     }
     Sha256::digest(&*bytes).into()
 }
@@ -51,11 +75,12 @@ fn put_outcome(out: &mut Vec<u8>, outcome: &Outcome, asked: Option<HoldId>, now:
 }
 
 /// A granted hold has the id that its command brought; only a replay may have another.
-fn put_held(out: &mut Vec<u8>, held: &Held, asked: Option<HoldId>, now: u64) {
+#[inline(always)]
+fn put_held(out: &mut impl Sink, held: &Held, asked: Option<HoldId>, now: u64) {
     if asked == Some(held.hold) {
-        out.push(0);
+        put_u8(out, 0);
     } else {
-        out.push(1);
+        put_u8(out, 1);
         put_u128(out, held.hold.0);
     }
     put_delta(out, held.held_at_ms, now);
@@ -63,7 +88,8 @@ fn put_held(out: &mut Vec<u8>, held: &Held, asked: Option<HoldId>, now: u64) {
     put_places(out, &held.places);
 }
 
-fn put_places(out: &mut Vec<u8>, places: &[Place]) {
+#[inline(always)]
+fn put_places(out: &mut impl Sink, places: &[Place]) {
     put_varint(out, places.len() as u64);
     for place in places {
         put_varint(out, place.seat.map_or(0, |seat| u64::from(seat) + 1));
@@ -176,21 +202,33 @@ fn put_rejection(out: &mut Vec<u8>, rejection: &Rejection, now: u64) {
     }
 }
 
-fn put_seats(out: &mut Vec<u8>, seats: &[u32]) {
+#[inline(always)]
+fn put_seats(out: &mut impl Sink, seats: &[u32]) {
     put_varint(out, seats.len() as u64);
     for &seat in seats {
         put_varint(out, seat.into());
     }
 }
 
+#[inline(always)]
+fn put_seats_change(
+    out: &mut impl Sink,
+    (event, state): (EventNo, SeatState),
+    seats: &[SeatNo],
+    key_tag: u64,
+    (until_ms, now): (u64, u64),
+) {
+    put_u8(out, state as u8);
+    put_varint(out, event.into());
+    put_seats(out, seats);
+    put_u64(out, key_tag);
+    put_delta(out, until_ms, now);
+}
+
 fn put_change(out: &mut Vec<u8>, change: &Change, now: u64) {
     match change {
         Change::Seats { event, state, seats, key_tag, until_ms } => {
-            out.push(*state as u8);
-            put_varint(out, (*event).into());
-            put_seats(out, seats);
-            out.extend_from_slice(&key_tag.to_le_bytes());
-            put_delta(out, *until_ms, now);
+            put_seats_change(out, (*event, *state), seats, *key_tag, (*until_ms, now));
         }
         Change::GeneralAdmission { event, section, held, sold, killed } => {
             out.push(4);

@@ -5,11 +5,84 @@
 
 use crate::error::DecodeError;
 
-pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
-    if value < 0x80 {
-        out.push(value as u8);
-        return;
+/// What values are written to.
+pub(crate) trait Sink {
+    /// Adds the first `len` of these bytes.
+    fn put<const N: usize>(&mut self, bytes: [u8; N], len: usize);
+}
+
+impl Sink for Vec<u8> {
+    fn put<const N: usize>(&mut self, bytes: [u8; N], len: usize) {
+        // A copy of fixed size and a cut are cheaper than a copy of unknown size.
+        let end = self.len() + len;
+        self.extend_from_slice(&bytes);
+        self.truncate(end);
     }
+}
+
+/// Bytes of a [`Line`].
+pub(crate) const LINE_BYTES_MAX: usize = 256;
+
+/// A short piece of writing that knows its bound beforehand: it is put together in place, where the
+/// next byte's position need not be read back from memory, and copied once.
+pub(crate) struct Line {
+    bytes: [u8; LINE_BYTES_MAX],
+    len: usize,
+}
+
+impl Line {
+    pub(crate) fn new() -> Self {
+        Self { bytes: [0; LINE_BYTES_MAX], len: 0 }
+    }
+
+    /// Begins again.
+    #[inline(always)]
+    pub(crate) fn clear(&mut self) {
+        self.len = 0;
+    }
+
+    #[inline(always)]
+    pub(crate) fn written(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+impl Sink for Line {
+    #[inline(always)]
+    fn put<const N: usize>(&mut self, bytes: [u8; N], len: usize) {
+        let place = self.bytes.get_mut(self.len..).and_then(|rest| rest.first_chunk_mut());
+        match place {
+            Some(place) => *place = bytes,
+            None => panic!("a line is longer than {LINE_BYTES_MAX}"),
+        }
+        self.len += len;
+    }
+}
+
+#[inline(always)]
+pub(crate) fn put_u8(out: &mut impl Sink, value: u8) {
+    out.put([value], 1);
+}
+
+#[inline(always)]
+pub(crate) fn put_varint(out: &mut impl Sink, value: u64) {
+    if value < 0x80 {
+        out.put([value as u8], 1);
+    } else if value < 1 << 56 {
+        // Seven bits into each byte, all at once; then the mark on each byte but the last.
+        let len = (70 - value.leading_zeros()) / 7;
+        let spread = value & 0x0fff_ffff | (value & 0x00ff_ffff_f000_0000) << 4;
+        let spread = spread & 0x0000_3fff_0000_3fff | (spread & 0x0fff_c000_0fff_c000) << 2;
+        let spread = spread & 0x007f_007f_007f_007f | (spread & 0x3f80_3f80_3f80_3f80) << 1;
+        let marks = 0x0080_8080_8080_8080 & ((1 << (8 * (len - 1))) - 1);
+        out.put((spread | marks).to_le_bytes(), len as usize);
+    } else {
+        put_long_varint(out, value);
+    }
+}
+
+#[cold]
+fn put_long_varint(out: &mut impl Sink, mut value: u64) {
     let mut bytes = [0u8; 10];
     let mut len = 0;
     while value >= 0x80 {
@@ -18,24 +91,24 @@ pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
         len += 1;
     }
     bytes[len] = value as u8;
-    // A copy of fixed size and a cut are cheaper than a copy of unknown size.
-    let end = out.len() + len + 1;
-    out.extend_from_slice(&bytes);
-    out.truncate(end);
+    out.put(bytes, len + 1);
 }
 
 /// Small when the two are near each other, in either direction; exact for all values.
-pub(crate) fn put_delta(out: &mut Vec<u8>, value: u64, base: u64) {
+#[inline(always)]
+pub(crate) fn put_delta(out: &mut impl Sink, value: u64, base: u64) {
     let delta = value.wrapping_sub(base) as i64;
     put_varint(out, ((delta << 1) ^ (delta >> 63)) as u64);
 }
 
-pub(crate) fn put_u64(out: &mut Vec<u8>, value: u64) {
-    out.extend_from_slice(&value.to_le_bytes());
+#[inline(always)]
+pub(crate) fn put_u64(out: &mut impl Sink, value: u64) {
+    out.put(value.to_le_bytes(), 8);
 }
 
-pub(crate) fn put_u128(out: &mut Vec<u8>, value: u128) {
-    out.extend_from_slice(&value.to_le_bytes());
+#[inline(always)]
+pub(crate) fn put_u128(out: &mut impl Sink, value: u128) {
+    out.put(value.to_le_bytes(), 16);
 }
 
 pub(crate) fn put_bytes(out: &mut Vec<u8>, value: &[u8]) {
@@ -53,11 +126,12 @@ pub(crate) fn put_opt_str(out: &mut Vec<u8>, value: Option<&str>) {
     }
 }
 
-pub(crate) fn put_opt_varint(out: &mut Vec<u8>, value: Option<u64>) {
+#[inline(always)]
+pub(crate) fn put_opt_varint(out: &mut impl Sink, value: Option<u64>) {
     match value {
-        None => out.push(0),
+        None => put_u8(out, 0),
         Some(value) => {
-            out.push(1);
+            put_u8(out, 1);
             put_varint(out, value);
         }
     }
@@ -188,5 +262,27 @@ impl<'a> Reader<'a> {
     pub(crate) fn signatures(&mut self) -> Read<Vec<[u8; 64]>> {
         let count = self.count(usize::from(u16::MAX), 64, "signatures")?;
         (0..count).map(|_| self.array()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_varint_of_any_length_is_read_back_from_a_line_and_from_a_vector() {
+        for shift in 0..64 {
+            for value in [1u64 << shift, (1 << shift) - 1, u64::MAX >> shift, 0x5a5a << shift] {
+                let (mut line, mut vector, mut long) = (Line::new(), Vec::new(), Vec::new());
+                put_varint(&mut line, value);
+                put_varint(&mut vector, value);
+                put_long_varint(&mut long, value);
+                assert_eq!(line.written(), vector);
+                assert_eq!(vector, long);
+                let mut reader = Reader::new(&vector);
+                assert_eq!(reader.varint().ok(), Some(value));
+                assert!(reader.finish().is_ok());
+            }
+        }
     }
 }

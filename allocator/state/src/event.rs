@@ -235,7 +235,12 @@ impl EventState {
     }
 
     pub(crate) fn places(&self, places: &[PlaceRef], list: u16) -> SmallVec<[Place; 4]> {
-        places.iter().map(|&place| self.place(place, list)).collect()
+        // A push at a time is cheaper here than what `collect` makes of an unknown length.
+        let mut all = SmallVec::new();
+        for &place in places {
+            all.push(self.place(place, list));
+        }
+        all
     }
 
     pub(crate) fn total_minor(&self, places: &[PlaceRef], price_list: u16) -> u64 {

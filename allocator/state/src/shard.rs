@@ -177,6 +177,15 @@ pub(crate) fn announce(
     until_ms: LogTimeMs,
     changes: &mut Vec<Change>,
 ) {
+    let seat = |place: &PlaceRef| matches!(place.kind(), PlaceKind::Seat(_));
+    if places.iter().all(seat) {
+        let mut seats = SmallVec::new();
+        for place in places {
+            seats.push(place.0);
+        }
+        changes.push(Change::Seats { event: event.event, state, seats, key_tag, until_ms });
+        return;
+    }
     let mut seats = SmallVec::new();
     let mut areas: SmallVec<[SectionNo; 4]> = SmallVec::new();
     for place in places {

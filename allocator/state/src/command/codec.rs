@@ -7,17 +7,19 @@ use super::{
     SellOverTheCounter, SettleJob, WakeJob,
 };
 use crate::{
-    codec::{Reader, put_delta, put_varint},
+    codec::{Line, Reader, put_delta, put_u8, put_varint},
     error::DecodeError,
     limits::{BATCH_COMMANDS_MAX, BATCH_DECODE_BYTES_MAX},
 };
 
 const VERSION: u8 = 1;
+const HOLD: u8 = 3;
+const RELEASE_HOLD: u8 = 4;
 
 impl CommandKind {
     fn encode(&self, out: &mut Vec<u8>) {
         macro_rules! write {
-            ($($tag:literal $kind:ident)*) => {
+            ($($tag:tt $kind:ident)*) => {
                 match self {
                     $(Self::$kind(command) => {
                         out.push($tag);
@@ -27,7 +29,7 @@ impl CommandKind {
                 }
             };
         }
-        write!(1 OpenOnsale 2 ChangeOnsale 3 Hold 4 ReleaseHold 5 ExtendHold 6 BeginCheckout
+        write!(1 OpenOnsale 2 ChangeOnsale HOLD Hold RELEASE_HOLD ReleaseHold 5 ExtendHold 6 BeginCheckout
             7 SellOverTheCounter 8 LeaseJobs 9 SettleJob 10 WakeJob 11 PrepareEvent
             12 PublishEvent 13 PutApiKey 14 PutSigningKey);
     }
@@ -37,8 +39,8 @@ impl CommandKind {
             0 => Self::Tick,
             1 => Self::OpenOnsale(Box::new(OpenOnsale::decode(r)?)),
             2 => Self::ChangeOnsale(Box::new(ChangeOnsale::decode(r)?)),
-            3 => Self::Hold(Hold::decode(r)?),
-            4 => Self::ReleaseHold(ReleaseHold::decode(r)?),
+            HOLD => Self::Hold(Hold::decode(r)?),
+            RELEASE_HOLD => Self::ReleaseHold(ReleaseHold::decode(r)?),
             5 => Self::ExtendHold(ExtendHold::decode(r)?),
             6 => Self::BeginCheckout(Box::new(BeginCheckout::decode(r)?)),
             7 => Self::SellOverTheCounter(SellOverTheCounter::decode(r)?),
@@ -57,6 +59,31 @@ impl CommandKind {
 }
 
 impl Command {
+    /// All but the contact.
+    #[inline(always)]
+    fn encode_for_chain(&self, log_time_ms: u64, line: &mut Line, out: &mut Vec<u8>) {
+        match &self.kind {
+            CommandKind::Hold(command) if command.is_short() => {
+                line.clear();
+                put_delta(line, self.not_after_ms, log_time_ms);
+                put_u8(line, HOLD);
+                command.encode(line);
+                out.extend_from_slice(line.written());
+            }
+            CommandKind::ReleaseHold(command) => {
+                line.clear();
+                put_delta(line, self.not_after_ms, log_time_ms);
+                put_u8(line, RELEASE_HOLD);
+                command.encode(line);
+                out.extend_from_slice(line.written());
+            }
+            kind => {
+                put_delta(out, self.not_after_ms, log_time_ms);
+                kind.encode(out);
+            }
+        }
+    }
+
     /// The bytes this command adds to a batch, its contact part included; for batchers that keep
     /// below [`crate::limits::BATCH_BYTES_MAX`].
     pub fn encoded_len(&self) -> usize {
@@ -87,9 +114,9 @@ impl Batch {
         out.push(VERSION);
         put_varint(out, self.log_time_ms);
         put_varint(out, self.commands.len() as u64);
+        let mut line = Line::new();
         for command in &self.commands {
-            put_delta(out, command.not_after_ms, self.log_time_ms);
-            command.kind.encode(out);
+            command.encode_for_chain(self.log_time_ms, &mut line, out);
         }
     }
 

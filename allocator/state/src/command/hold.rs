@@ -7,7 +7,7 @@ use crate::{
     best_available::{self, Scope, Shortage},
     buyer_limit,
     change::Change,
-    codec::{Reader, put_opt_varint, put_u64, put_u128, put_varint},
+    codec::{Reader, Sink, put_opt_varint, put_u8, put_u64, put_u128, put_varint},
     dedup::KeyOwner,
     error::DecodeError,
     event::{EventState, PlaceRef, PlaceRefs},
@@ -22,11 +22,12 @@ use crate::{
 };
 
 impl Idempotency {
-    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+    #[inline(always)]
+    pub(crate) fn encode(&self, out: &mut impl Sink) {
         put_u128(out, self.key);
         put_u64(out, self.request);
         put_u64(out, self.buyer);
-        out.push(self.buyer_is_new.into());
+        put_u8(out, self.buyer_is_new.into());
     }
 
     pub(crate) fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
@@ -35,7 +36,13 @@ impl Idempotency {
 }
 
 impl Hold {
-    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+    /// Is it certain to fit a line?
+    pub(super) fn is_short(&self) -> bool {
+        matches!(self.items.as_slice(), [HoldItem::Seats(seats)] if seats.len() <= 8)
+    }
+
+    #[inline(always)]
+    pub(super) fn encode(&self, out: &mut impl Sink) {
         put_varint(out, self.event.into());
         put_u128(out, self.hold.0);
         self.idempotency.encode(out);
@@ -43,18 +50,18 @@ impl Hold {
         for item in &self.items {
             match item {
                 HoldItem::Seats(seats) => {
-                    out.push(0);
+                    put_u8(out, 0);
                     put_varint(out, seats.len() as u64);
                     for &seat in seats {
                         put_varint(out, seat.into());
                     }
                 }
                 HoldItem::BestAvailable { quantity, category, section, accessible } => {
-                    out.push(1);
+                    put_u8(out, 1);
                     put_varint(out, (*quantity).into());
                     put_opt_varint(out, category.map(u64::from));
                     put_opt_varint(out, section.map(u64::from));
-                    out.push((*accessible).into());
+                    put_u8(out, (*accessible).into());
                 }
             }
         }
@@ -291,8 +298,27 @@ enum Refused {
     Short(Shortage),
 }
 
+/// Most holds are one wish for named seats.
+fn pick_named(event: &mut EventState, named: &[SeatNo]) -> Result<PlaceRefs, Refused> {
+    if named.iter().any(|&seat| event.is_free(seat) != Some(true)) {
+        let mut seats = named.to_vec();
+        seats.retain(|&seat| event.is_free(seat) != Some(true));
+        seats.sort_unstable();
+        return Err(Refused::Conflict(seats));
+    }
+    let mut places = PlaceRefs::new();
+    for &seat in named {
+        event.pick(PlaceRef::seat(seat));
+        places.push(PlaceRef::seat(seat));
+    }
+    Ok(places)
+}
+
 /// Takes all places out of the stock, in the order of the wishes; or none.
 fn pick(event: &mut EventState, items: &[HoldItem]) -> Result<PlaceRefs, Refused> {
+    if let [HoldItem::Seats(seats)] = items {
+        return pick_named(event, seats);
+    }
     let named = || {
         items.iter().flat_map(|item| match item {
             HoldItem::Seats(seats) => seats.as_slice(),

@@ -3,7 +3,7 @@
 use super::ReleaseHold;
 use crate::{
     change::Change,
-    codec::{Reader, put_u128},
+    codec::{Reader, Sink, put_u128},
     error::DecodeError,
     hold::HoldState,
     ids::HoldId,
@@ -12,7 +12,8 @@ use crate::{
 };
 
 impl ReleaseHold {
-    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+    #[inline(always)]
+    pub(super) fn encode(&self, out: &mut impl Sink) {
         put_u128(out, self.hold.0);
     }
 
