@@ -16,13 +16,15 @@ pub struct Follower {
     client: ShardClient,
     shard: u32,
     index: u64,
+    /// The furthest place ever reached: positions never go back (INV-9).
+    reached: u64,
     turn: usize,
     stream: Option<Streaming<FollowResponse>>,
 }
 
 impl Follower {
     pub(crate) fn new(client: ShardClient, shard: u32, turn: usize) -> Follower {
-        Follower { client, shard, index: 0, turn, stream: None }
+        Follower { client, shard, index: 0, reached: 0, turn, stream: None }
     }
 
     /// The shard that is followed.
@@ -47,7 +49,15 @@ impl Follower {
             };
             match stream.message().await {
                 Ok(Some(message)) => {
-                    if matches!(message.content, Some(Content::Reset(_))) {
+                    let is_reset = matches!(message.content, Some(Content::Reset(_)));
+                    // Of a snapshot's pieces only the last says where it stands.
+                    if message.index < self.reached && (is_reset || message.index > 0) {
+                        self.give_up_replica_behind();
+                        tokio::time::sleep(pause).await;
+                        pause = (pause * 2).min(limits::BACKOFF_MAX);
+                        continue;
+                    }
+                    if is_reset {
                         self.index = 0;
                         self.stream = None;
                         continue;
@@ -57,6 +67,7 @@ impl Follower {
                         continue;
                     }
                     self.index = message.index;
+                    self.reached = self.reached.max(message.index);
                     return message;
                 }
                 Ok(None) | Err(_) => {
@@ -67,6 +78,12 @@ impl Follower {
                 }
             }
         }
+    }
+
+    /// A replica that has not come as far as this follower: another one goes on from its place.
+    fn give_up_replica_behind(&mut self) {
+        self.stream = None;
+        self.turn += 1;
     }
 
     async fn open(&mut self) -> bool {

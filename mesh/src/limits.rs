@@ -8,8 +8,9 @@ use std::time::Duration;
 pub const REQUEST_BUDGET: Duration = Duration::from_secs(3);
 /// What one attempt at one node may take.
 pub const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(500);
-/// Attempts within one request.
-pub const ATTEMPTS_MAX: u32 = 24;
+/// Attempts within one request. While a dead leader is still named by the others, every second
+/// attempt is made at once: the pauses of the rest must last for the whole budget.
+pub const ATTEMPTS_MAX: u32 = 80;
 /// First and longest pause between attempts; the actual one is between half and whole.
 pub const BACKOFF_FIRST: Duration = Duration::from_millis(10);
 /// See [`BACKOFF_FIRST`].
@@ -40,6 +41,9 @@ pub const MESSAGE_BYTES_MAX: usize = 64 << 20;
 pub const DRAIN_MAX: Duration = Duration::from_secs(5);
 
 const _: () = assert!(ATTEMPT_TIMEOUT.as_millis() * 2 < REQUEST_BUDGET.as_millis());
+const _: () = assert!(
+    (ATTEMPTS_MAX / 2) as u128 * (BACKOFF_MAX.as_millis() / 2) >= REQUEST_BUDGET.as_millis()
+);
 const _: () = assert!(BACKOFF_FIRST.as_millis() <= BACKOFF_MAX.as_millis());
 const _: () = assert!(CONNECT_TIMEOUT.as_millis() < ATTEMPT_TIMEOUT.as_millis());
 const _: () = assert!(STREAM_WINDOW_BYTES <= CONNECTION_WINDOW_BYTES);

@@ -19,6 +19,7 @@ use onsale_proto::{
 };
 use serde::{Deserialize, Serialize};
 use tonic::{Request, Response, Status, metadata::MetadataValue, transport::Channel};
+use tonic_types::StatusExt as _;
 
 use crate::{
     Deadline, Failure, Follower, channel, limits,
@@ -234,6 +235,8 @@ impl ShardClient {
                             Next::Pause
                         }
                         Code::OutcomeUnknown => attempts.may_be_done(),
+                        Code::Overloaded if attempts.may_be_done => Next::Pause,
+                        Code::Internal if is_broken_call(&status) => attempts.may_be_done(),
                         _ => return Err(status.into()),
                     },
                 },
@@ -253,6 +256,10 @@ impl ShardClient {
     ) -> Result<Result<pb::Outcome, Failure>, Next> {
         match outcome.result {
             Some(outcome::Result::Rejected(rejected)) => {
+                // That there is no room for a repeat says nothing about what went before.
+                if attempts.may_be_done && rejected.code == Code::Overloaded.as_str() {
+                    return Err(Next::Pause);
+                }
                 if rejected.code != Code::Unavailable.as_str() {
                     self.inner.leaders.insert(shard, place);
                     return Ok(Err(rejected.into()));
@@ -380,6 +387,12 @@ fn direct<T>(message: T, timeout: Duration) -> Request<T> {
     let mut request = timed(message, timeout);
     request.metadata_mut().insert(DIRECT, MetadataValue::from_static("1"));
     request
+}
+
+/// Not an answer of ours: the connection broke under the call, which may have been done.
+fn is_broken_call(status: &Status) -> bool {
+    matches!(status.code(), tonic::Code::Unknown | tonic::Code::Internal)
+        && status.get_details_error_info().is_none()
 }
 
 /// Between 0 and 1; for jitter only.

@@ -28,6 +28,8 @@ pub enum Behaviour {
     Redirects(u64),
     /// Takes the first command and breaks the stream; does the later ones.
     BreaksOnce,
+    /// Takes the first command without an answer, and has no room for the later ones.
+    IsSilentThenFull,
     /// Takes commands and never answers.
     IsSilent,
     /// Rejects with this code.
@@ -64,7 +66,8 @@ impl TestNode {
             Behaviour::BreaksOnce => done,
             Behaviour::Redirects(leader) => rejected("unavailable", leader),
             Behaviour::Rejects(code) => rejected(code, 0),
-            Behaviour::IsSilent => return None,
+            Behaviour::IsSilentThenFull if !first => rejected("overloaded", 0),
+            Behaviour::IsSilent | Behaviour::IsSilentThenFull => return None,
         };
         let log_index = item.tag + 1;
         Some(pb::Outcome { log_index, replayed: false, result: Some(result) })
@@ -106,9 +109,11 @@ impl AllocatorService for TestNode {
         &self,
         _: Request<pb::GetOrderRequest>,
     ) -> Result<Response<pb::GetOrderResponse>, Status> {
-        self.seen.fetch_add(1, Ordering::SeqCst);
+        let first = self.seen.fetch_add(1, Ordering::SeqCst) == 0;
         match self.behaviour {
             Behaviour::Redirects(leader) => Err(onsale_proto::error::not_leader(leader)),
+            // What tonic makes of a connection that breaks under a call.
+            Behaviour::BreaksOnce if first => Err(Status::unknown("transport error")),
             _ => Ok(Response::new(pb::GetOrderResponse::default())),
         }
     }

@@ -1,6 +1,9 @@
 //! Finding the leader, repeating, and never calling an unknown outcome a failure.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
 
 use futures_util::future::join_all;
 use onsale_mesh::{Deadline, Failure, Node, ShardClient};
@@ -51,6 +54,39 @@ async fn silence_after_sending_is_unknown_and_never_a_failure() {
     let node = TestNode::start(1, Behaviour::IsSilent, &stop).await;
     let failure = submit(&[&node], Duration::from_millis(700)).await.expect_err("no answer");
     assert_eq!(failure.code, Code::OutcomeUnknown, "{failure}");
+    stop.cancel();
+}
+
+#[tokio::test]
+async fn a_full_queue_after_silence_is_still_unknown() {
+    let stop = CancellationToken::new();
+    let node = TestNode::start(1, Behaviour::IsSilentThenFull, &stop).await;
+    let failure = submit(&[&node], Duration::from_millis(900)).await.expect_err("no outcome");
+    assert_eq!(failure.code, Code::OutcomeUnknown, "{failure}");
+    assert!(node.seen.load(Ordering::SeqCst) > 1, "it was asked again");
+    stop.cancel();
+}
+
+#[tokio::test]
+async fn a_call_whose_connection_breaks_is_repeated() {
+    let stop = CancellationToken::new();
+    let node = TestNode::start(1, Behaviour::BreaksOnce, &stop).await;
+    let client = ShardClient::new(vec![node.node.clone()]).expect("an address");
+    let deadline = Deadline::after(Duration::from_secs(3));
+    client.get_order(1 << 112, deadline).await.expect("done by the repeat");
+    stop.cancel();
+}
+
+#[tokio::test]
+async fn a_dead_leader_that_is_still_named_uses_up_the_time_and_not_the_attempts() {
+    let stop = CancellationToken::new();
+    let follower = TestNode::start(1, Behaviour::Redirects(2), &stop).await;
+    let dead = Node { id: 2, grpc: "127.0.0.1:9".to_owned() };
+    let client = ShardClient::new(vec![follower.node.clone(), dead]).expect("addresses");
+    let (budget, begun) = (Duration::from_secs(2), Instant::now());
+    let failure = client.submit(1, release(), Deadline::after(budget)).await.expect_err("nobody");
+    assert_eq!(failure.code, Code::Unavailable, "{failure}");
+    assert!(begun.elapsed() >= budget, "gave up after {:?}", begun.elapsed());
     stop.cancel();
 }
 
