@@ -17,9 +17,12 @@ use openraft::{
     storage::{LogFlushed, RaftLogStorage},
 };
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
-use super::types::{Entry, LogId, Payload, Proposal, StorageError, TypeConfig, Vote};
+use super::{
+    snapshot::Durable,
+    types::{Entry, LogId, Payload, Proposal, StorageError, TypeConfig, Vote},
+};
 use crate::{
     limits::APPEND_BYTES_MAX,
     log::{Done, LogRecord, ShardLog},
@@ -39,13 +42,32 @@ const MEMBERSHIP: u8 = 2;
 pub struct LogStore {
     log: ShardLog,
     decoded: Arc<Mutex<VecDeque<Entry>>>,
+    snapshots: Option<watch::Receiver<Durable>>,
 }
 
 impl LogStore {
     /// On a shard's log.
     #[must_use]
     pub fn new(log: ShardLog) -> Self {
-        Self { log, decoded: Arc::default() }
+        Self { log, decoded: Arc::default(), snapshots: None }
+    }
+
+    /// Lets no purge mark pass what these snapshots cover. openraft purges while a received
+    /// snapshot is still being installed; after a crash in between the entries would be nowhere.
+    #[must_use]
+    pub fn behind(self, snapshots: watch::Receiver<Durable>) -> Self {
+        Self { snapshots: Some(snapshots), ..self }
+    }
+
+    async fn snapshot_of(&mut self, index: u64) -> io::Result<()> {
+        let Some(snapshots) = &mut self.snapshots else {
+            return Ok(());
+        };
+        let covered = snapshots.wait_for(|there| there.failed || there.index >= Some(index)).await;
+        match covered {
+            Ok(there) if there.index >= Some(index) => Ok(()),
+            _ => Err(io::Error::other("there is no snapshot of what is to be purged")),
+        }
     }
 
     /// An error says which entry cannot be read, and why.
@@ -207,6 +229,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn purge(&mut self, log_id: LogId) -> Result<(), StorageError> {
+        self.snapshot_of(log_id.index).await.map_err(|error| {
+            StorageError::from(StorageIOError::write_logs(AnyError::new(&error)))
+        })?;
         self.drop_decoded(|index| index <= log_id.index);
         durable(|done| self.log.purge_to(log_id.index, encode_log_id(&log_id), done))
             .await

@@ -149,7 +149,7 @@ impl Replica {
         let ended = |reason: String| Error::Replica { shard, reason };
         let config = Arc::new(config.validate().map_err(|error| ended(error.to_string()))?);
         let network = Network { peers: parts.peers, shard: parts.shard_no };
-        let log_store = log_store::LogStore::new(parts.log);
+        let log_store = log_store::LogStore::new(parts.log).behind(machine.store.durable());
         let state_machine = StateMachine(machine.clone());
         let raft = Raft::new(parts.node, config, network, log_store, state_machine).await;
         let raft = raft.map_err(|error| ended(error.to_string()))?;
@@ -282,9 +282,14 @@ impl Replica {
     ) -> Result<Bytes, Status> {
         let vote = codec::decode_snapshot_head(head).map_err(|error| refused(&error))?;
         let (machine, path) = (self.machine.clone(), file.path.clone());
-        let checking = tokio::task::spawn_blocking(move || machine.store.check(&path));
+        // Whatever can be wrong with it is found before it counts.
+        let checking = tokio::task::spawn_blocking(move || {
+            let loaded = machine.store.check(&path).map_err(|error| error.to_string())?;
+            let state = Shard::decode_snapshot(&loaded.state);
+            state.map(|_| loaded.meta).map_err(|error| error.to_string())
+        });
         let checked = checking.await.map_err(|error| Status::internal(error.to_string()))?;
-        let meta = checked.map_err(|error| Status::data_loss(error.to_string()))?.meta;
+        let meta = checked.map_err(Status::data_loss)?;
         let snapshot = Snapshot { meta, snapshot: Box::new(file) };
         let answer = self.raft.install_full_snapshot(vote, snapshot).await;
         Ok(codec::encode_snapshot_answer(&answer.map_err(|error| ended(&error))?))

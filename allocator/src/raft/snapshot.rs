@@ -12,7 +12,9 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 use super::types::SnapshotMeta;
 use crate::{
@@ -55,6 +57,18 @@ pub struct Store {
     dir: PathBuf,
     shard: u16,
     received: AtomicU64,
+    durable: watch::Sender<Durable>,
+    /// Files that did not read back when the shard was loaded.
+    damaged: Mutex<Vec<PathBuf>>,
+}
+
+/// What the snapshots on disk cover.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Durable {
+    /// The last entry in the newest one; `None` while there is none.
+    pub index: Option<u64>,
+    /// One could not be installed, and this replica ends.
+    pub failed: bool,
 }
 
 impl Store {
@@ -71,7 +85,8 @@ impl Store {
                 fs::remove_file(&path).map_err(|error| Error::io(&path, error))?;
             }
         }
-        Ok(Store { dir, shard, received: AtomicU64::new(0) })
+        let (received, durable) = (AtomicU64::new(0), watch::Sender::default());
+        Ok(Store { dir, shard, received, durable, damaged: Mutex::default() })
     }
 
     /// Whether there is any snapshot file.
@@ -92,9 +107,13 @@ impl Store {
         let mut first = None;
         for path in files {
             match read(&path, self.shard) {
-                Ok(loaded) => return Ok(Some(loaded)),
+                Ok(loaded) => {
+                    self.now_durable(loaded.meta.last_log_id.map(|id| id.index));
+                    return Ok(Some(loaded));
+                }
                 Err(error) => {
                     tracing::error!(%error, "a snapshot cannot be read; trying the one before");
+                    self.damaged.lock().push(path);
                     first.get_or_insert(error);
                 }
             }
@@ -102,12 +121,28 @@ impl Store {
         first.map_or(Ok(None), Err)
     }
 
-    /// The newest snapshot file and its description.
+    /// Follows what the snapshots on disk cover.
+    pub fn durable(&self) -> watch::Receiver<Durable> {
+        self.durable.subscribe()
+    }
+
+    /// A snapshot that was promised will never be there.
+    pub(super) fn failed(&self) {
+        self.durable.send_modify(|durable| durable.failed = true);
+    }
+
+    fn now_durable(&self, index: Option<u64>) {
+        self.durable.send_modify(|durable| durable.index = durable.index.max(index));
+    }
+
+    /// The newest snapshot file that is not known to be damaged, and its description.
     ///
     /// # Errors
     /// When the folder or the file's head cannot be read.
     pub fn newest(&self) -> io::Result<Option<(SnapshotMeta, SnapshotFile)>> {
-        let Some(path) = self.files()?.into_iter().next() else {
+        let files = self.files()?;
+        let damaged = self.damaged.lock().clone();
+        let Some(path) = files.into_iter().find(|path| !damaged.contains(path)) else {
             return Ok(None);
         };
         let mut file = File::open(&path)?;
@@ -157,8 +192,14 @@ impl Store {
         let path = self.dir.join(format!("{index:020}{SUFFIX}"));
         fs::rename(&incoming.path, &path)?;
         File::open(&self.dir)?.sync_all()?;
+        self.damaged.lock().retain(|damaged| *damaged != path);
+        self.now_durable(meta.last_log_id.map(|id| id.index));
         for old in self.files()?.into_iter().skip(SNAPSHOTS_KEPT) {
-            fs::remove_file(old)?;
+            match fs::remove_file(old) {
+                // Another snapshot, made at the same time, was faster.
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
         }
         Ok(SnapshotFile { file: File::open(&path)?, path })
     }
@@ -369,6 +410,8 @@ mod tests {
             assert!(store.check(&path).is_err(), "byte {at}");
             let loaded = store.load().expect("loads").expect("is there");
             assert_eq!(loaded.state, b"the older state", "byte {at}");
+            let (newest, _) = store.newest().expect("reads").expect("is there");
+            assert_eq!(newest, meta(1), "byte {at}: what is damaged is not sent to a follower");
         }
         for length in 0..good.len() {
             fs::write(&path, &good[..length]).expect("writes");

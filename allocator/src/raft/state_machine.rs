@@ -206,6 +206,9 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         let (machine, meta) = (self.0.clone(), meta.clone());
         let installing = tokio::task::spawn_blocking(move || machine.install(&meta, *snapshot));
         let installed = installing.await.map_err(io::Error::other).flatten();
+        if installed.is_err() {
+            self.0.store.failed();
+        }
         installed.map_err(|error| cannot_write(&error))
     }
 
@@ -219,10 +222,11 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
 
 impl Machine {
     fn install(&self, meta: &SnapshotMeta, file: SnapshotFile) -> io::Result<()> {
+        // First of all durable: openraft purges the log meanwhile, and waits for this.
+        let file = self.store.adopt(file, meta)?;
         let loaded = self.store.check(&file.path).map_err(io::Error::other)?;
         let state = Shard::decode_snapshot(&loaded.state).map_err(io::Error::other)?;
         self.metrics.snapshot_bytes.set(loaded.state.len() as f64);
-        self.store.adopt(file, meta)?;
         let mut shard = self.shard.lock();
         *shard = state;
         let mut marks = self.marks.lock();

@@ -4,14 +4,16 @@
 
 use std::{
     io::{Read as _, Seek as _, Write as _},
+    pin::pin,
     sync::Arc,
 };
 
+use futures_util::future::poll_immediate;
 use onsale_allocator::{
     log::{Log, real_disk::RealDisk},
     raft::{
         log_store::LogStore,
-        snapshot::SnapshotFile,
+        snapshot::{Durable, SnapshotFile},
         types::{
             Entry, LogId, Outcomes, Payload, SnapshotMeta, StorageError, StoredMembership,
             TypeConfig,
@@ -19,11 +21,12 @@ use onsale_allocator::{
     },
 };
 use openraft::{
-    OptionalSend, RaftSnapshotBuilder, Snapshot,
-    storage::RaftStateMachine,
+    CommittedLeaderId, OptionalSend, RaftSnapshotBuilder, Snapshot,
+    storage::{RaftLogStorage as _, RaftStateMachine},
     testing::{StoreBuilder, Suite},
 };
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 use crate::log_common::{open, remember, small, wait};
 
@@ -195,4 +198,25 @@ fn a_vote_is_not_answered_when_the_log_has_stopped() {
         assert!(store.save_vote(&Vote::new(3, 1)).await.is_err());
     });
     assert_eq!(fatals.lock().len(), 1);
+}
+
+#[tokio::test]
+async fn nothing_is_purged_before_its_snapshot_is_durable() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, _) = open(small(dir.path()), &RealDisk::new());
+    let (snapshots, durable) = watch::channel(Durable { index: Some(4), failed: false });
+    let mut store = LogStore::new(log.shard(1)).behind(durable);
+    let mark = LogId::new(CommittedLeaderId::new(1, 2), 9);
+    {
+        let mut purging = pin!(store.purge(mark));
+        assert!(poll_immediate(purging.as_mut()).await.is_none(), "it waits");
+        assert_eq!(log.shard(1).state().purged, None);
+        snapshots.send_modify(|there| there.index = Some(9));
+        purging.await.unwrap();
+    }
+    assert_eq!(log.shard(1).state().purged.map(|mark| mark.index), Some(9));
+    let later = LogId::new(CommittedLeaderId::new(1, 2), 12);
+    snapshots.send_modify(|there| there.failed = true);
+    assert!(store.purge(later).await.is_err(), "that snapshot will never be there");
+    assert_eq!(log.shard(1).state().purged.map(|mark| mark.index), Some(9));
 }
