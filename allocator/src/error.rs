@@ -113,6 +113,12 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// A task that a shard cannot do without has ended.
+    #[error("a task of a shard has ended: {reason}; start the process again")]
+    Task {
+        /// Why.
+        reason: String,
+    },
     /// The operating system gave no randomness, or the like.
     #[error("{0}")]
     Other(String),

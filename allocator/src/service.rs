@@ -195,17 +195,22 @@ impl Service {
     /// # Errors
     /// Why the node must not be part of the cluster (see design D19), or what ended it.
     pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), Error> {
+        let mut tasks = std::mem::take(&mut self.tasks);
         let ended = tokio::select! {
+            biased;
             () = shutdown.cancelled() => Ok(()),
+            // Before the tasks: it knows why a replica ended.
             ended = self.live() => ended,
+            // They go on as long as their replica; without its batcher a leader would refuse all.
+            Some(task) = tasks.join_next() => Err(ended_task(task)),
         };
-        if let Err(error @ Error::Replica { .. }) = &ended {
+        if let Err(error @ (Error::Replica { .. } | Error::Task { .. })) = &ended {
             (self.fatal)(&error.to_string());
         }
         for group in self.handle.groups.iter() {
             group.replica().shutdown().await;
         }
-        self.tasks.shutdown().await;
+        tasks.shutdown().await;
         if let Some(log) = Arc::into_inner(self.log) {
             let _ = tokio::task::spawn_blocking(move || log.shutdown()).await;
         }
@@ -317,6 +322,11 @@ impl Opened<'_> {
     }
 }
 
+fn ended_task(task: Result<(), tokio::task::JoinError>) -> Error {
+    let reason = task.err().map_or_else(|| "it is over".to_owned(), |error| error.to_string());
+    Error::Task { reason }
+}
+
 /// Waits until a replica has ended; says why.
 async fn watch_replicas(groups: &Groups) -> Error {
     let watching = groups.iter().map(|group| {
@@ -355,11 +365,17 @@ fn identity(config: &Config, recovered: &Recovered) -> Result<Option<Identity>, 
     match &identity {
         Some(identity) => {
             identity.check(config)?;
-            if identity.formed && !has_data {
+            // Every shard of a formed cluster has voted here. Snapshots without the log are no
+            // whole folder either: a vote given before could be given again.
+            let voted = |no: u32| {
+                let log = ShardNo::try_from(no).ok().and_then(|no| recovered.shards.get(&no));
+                log.is_some_and(|log| log.vote.is_some())
+            };
+            if identity.formed && !(0..=identity.shards).all(voted) {
                 return Err(Error::Emptied {
                     node: config.node,
                     cluster: config.cluster.clone(),
-                    folder: config.data_dir.clone(),
+                    folder: config.data_dir.join("log"),
                     peer: config.node,
                 });
             }
@@ -384,4 +400,32 @@ fn has_snapshots(data_dir: &Path) -> bool {
         .flatten()
         .flatten()
         .any(|shard| std::fs::read_dir(shard.path()).is_ok_and(|mut files| files.next().is_some()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_node_whose_batcher_is_gone_ends_instead_of_refusing_everybody() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let config = Config {
+            nodes: vec![onsale_mesh::Node { id: 1, grpc: "127.0.0.1:7001".to_owned() }],
+            shards: 1,
+            data_dir: dir.path().to_owned(),
+            log_segment_bytes: 12 << 20,
+            ..Config::default()
+        };
+        let told = Arc::new(AtomicBool::new(false));
+        let hook = told.clone();
+        let fatal = Arc::new(move |_: &str| hook.store(true, Ordering::Relaxed));
+        let secret = Secret::new(&[7; 32]).expect("a secret");
+        let mut service = Service::open_with(config, secret, fatal).await.expect("opens");
+        service.tasks.abort_all();
+        let ended = service.run(CancellationToken::new()).await.expect_err("ends");
+        assert!(matches!(ended, Error::Task { .. }), "{ended}");
+        assert!(told.load(Ordering::Relaxed), "the process ends");
+    }
 }

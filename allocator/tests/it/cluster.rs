@@ -11,7 +11,7 @@ use onsale_mesh::Deadline;
 use onsale_proto::allocator::{self as pb, allocator_service_client::AllocatorServiceClient};
 use onsale_state::{Command, CommandKind, Done, HoldId};
 
-use crate::cluster_support::{Cluster, held, hold, patient, run, try_start};
+use crate::cluster_support::{Cluster, eventually, held, hold, patient, run, try_start};
 
 #[test]
 fn one_node_forms_sells_and_finds_everything_again() {
@@ -123,6 +123,27 @@ fn an_emptied_node_is_refused_with_the_command_that_replaces_it() {
     assert!(refused.to_string().contains("onsale cluster remove-replica --node 2"), "{refused}");
     drop(node);
     run(cluster.open_onsale(1, 1, 1, 1));
+}
+
+#[test]
+fn a_node_that_lost_its_log_but_not_its_snapshots_is_refused_for_it_forgot_its_votes() {
+    let mut cluster = Cluster::new(3, 1);
+    cluster.configs.iter_mut().for_each(|config| config.snapshot_entries = 100);
+    cluster.start_all();
+    let snapshots = cluster.folder(1).join("snapshots").join("shard-1");
+    run(async {
+        for _ in 0..120 {
+            cluster.propose(1, CommandKind::Tick).await;
+        }
+    });
+    eventually("the shard is snapshotted", || {
+        let mut files = std::fs::read_dir(&snapshots).expect("a folder").flatten();
+        files.find(|file| file.path().extension().is_some_and(|end| end == "snapshot"))
+    });
+    cluster.stop(1);
+    std::fs::remove_dir_all(cluster.folder(1).join("log")).expect("lost");
+    let refused = cluster.start(1).expect_err("refused");
+    assert!(matches!(refused, Error::Emptied { node: 2, .. }), "{refused}");
 }
 
 #[test]
