@@ -8,7 +8,11 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use onsale_mesh::{Deadline, Failure};
-use onsale_proto::{Code, allocator as pb, catalog::EventDocument, error::not_leader};
+use onsale_proto::{
+    Code, allocator as pb,
+    catalog::EventDocument,
+    error::{leader_hint, not_leader},
+};
 use onsale_state::{
     CommandKind, DocumentRecord, Done, EventNo,
     command::{PrepareEvent, PublishEvent, PutApiKey, PutSigningKey},
@@ -66,7 +70,8 @@ impl Control {
         }));
         match self.node.propose_here(0, command, end).await? {
             (Done::Prepared { event, revision, .. }, replayed) => {
-                let published = self.finish((event, revision), end).await?;
+                let published = self.finish((event, revision), end).await;
+                let published = published.map_err(undecided)?;
                 Ok((published, replayed))
             }
             _ => Err(Failure::new(Code::Internal, "the outcome is not one of this command").into()),
@@ -161,6 +166,15 @@ pub async fn resume_unfinished(control: Control) {
         reported.retain(|unfinished| now.contains(unfinished));
         seen = now;
     }
+}
+
+/// A stored revision may get through without its caller: that is unknown, not a failure.
+fn undecided(status: Status) -> Status {
+    let retryable = matches!(Code::from_status(&status), Code::Unavailable | Code::Overloaded);
+    if !retryable || leader_hint(&status).is_some_and(|leader| leader > 0) {
+        return status;
+    }
+    Code::OutcomeUnknown.to_status("the event is stored and not published yet; repeat it")
 }
 
 #[tonic::async_trait]

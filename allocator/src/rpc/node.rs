@@ -178,7 +178,7 @@ impl Node {
         }
         let outcome = self.inner.client.submit(shard, command, deadline).await;
         outcome.map_err(|failure| match failure.code {
-            Code::Unavailable if may_be_done => unknown(),
+            Code::Unavailable | Code::Overloaded if may_be_done => unknown(),
             _ => failure,
         })
     }
