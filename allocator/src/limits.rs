@@ -15,6 +15,10 @@ pub const STREAM_UNANSWERED_MAX: usize = 8_192;
 pub const STREAM_ANSWERS_MAX: usize = 1_024;
 /// Longest budget an item may ask for.
 pub const BUDGET_MAX: Duration = Duration::from_secs(30);
+/// Rounds of other ready tasks that run before a batch is closed. Measured: see
+/// `docs/adr/0004-what-made-a-hold-cheaper.md`.
+pub const BATCH_GATHER_YIELDS: u32 = 16;
+
 /// How long a batch may stay undecided before its commands are answered "unknown".
 pub const BATCH_WAIT_MAX: Duration = Duration::from_secs(10);
 /// How long a batch may stay undecided after its leader lost the lead.
@@ -75,6 +79,11 @@ const _: () = {
     assert!(APPEND_BYTES_MAX + onsale_state::limits::BATCH_DECODE_BYTES_MAX < MESSAGE_BYTES_MAX);
     assert!(
         LOG_SEGMENT_BYTES_MIN / 2 > onsale_state::limits::BATCH_DECODE_BYTES_MAX as u64 + 64 * 1024
+    );
+    // What is set further behind the last frame than a frame can be long counts as damage.
+    assert!(
+        onsale_state::limits::BATCH_DECODE_BYTES_MAX + 64 * 1024 + crate::log::FLUSH_BYTES_MAX
+            < crate::log::segment::FRAME_BYTES_MAX
     );
     assert!(SNAPSHOT_PIECE_BYTES + SNAPSHOT_META_BYTES_MAX < MESSAGE_BYTES_MAX);
     assert!(STREAM_ANSWERS_MAX <= STREAM_UNANSWERED_MAX);

@@ -107,6 +107,13 @@ async fn write(
 ) {
     let mut ready = Vec::with_capacity(limits::STREAM_BATCH_MAX);
     while queue.recv_many(&mut ready, limits::STREAM_BATCH_MAX).await > 0 {
+        // Requests that other tasks are about to hand over go out in the same message.
+        tokio::task::yield_now().await;
+        while ready.len() < limits::STREAM_BATCH_MAX
+            && let Ok(waiting) = queue.try_recv()
+        {
+            ready.push(waiting);
+        }
         let items = {
             let mut unanswered = unanswered.lock();
             ready.drain(..).map(|waiting| unanswered.tag(waiting)).collect()

@@ -15,6 +15,8 @@ const PREFIX: &str = "ONSALE_";
 #[derive(Debug)]
 pub struct Layers {
     values: BTreeMap<&'static str, (Value, Origin)>,
+    /// What could not be laid over the defaults, a line each.
+    pub(super) errors: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,22 +27,23 @@ enum Origin {
 }
 
 impl Layers {
-    /// Reads the file and the environment over the defaults.
+    /// Reads the file and the environment over the defaults; what does not fit is noted, and
+    /// said together with what [`super::Settings`] finds wrong with the rest.
     ///
     /// # Errors
-    /// Everything that is wrong, a line each.
+    /// When the file cannot be read.
     pub fn read(file: &Path) -> Result<Layers, String> {
         let text = std::fs::read_to_string(file)
             .map_err(|error| format!("{}: {error}", file.display()))?;
         let environment = std::env::vars().filter(|(name, _)| name.starts_with(PREFIX));
-        Layers::over_defaults(&file.display().to_string(), &text, environment)
+        Ok(Layers::over_defaults(&file.display().to_string(), &text, environment))
     }
 
     pub(super) fn over_defaults(
         name: &str,
         text: &str,
         environment: impl Iterator<Item = (String, String)>,
-    ) -> Result<Layers, String> {
+    ) -> Layers {
         let mut errors = Vec::new();
         let mut values = BTreeMap::new();
         for setting in SETTINGS {
@@ -48,7 +51,7 @@ impl Layers {
                 values.insert(setting.path, (value, Origin::Default));
             }
         }
-        let mut layers = Layers { values };
+        let mut layers = Layers { values, errors: Vec::new() };
         match text.parse::<toml::Table>() {
             Ok(table) => layers.add_file(name, &table, &mut errors),
             Err(error) => errors.push(format!("{name}: {}", error.to_string().trim_end())),
@@ -56,7 +59,8 @@ impl Layers {
         for (variable, value) in environment {
             layers.add_variable(&variable, &value, &mut errors);
         }
-        if errors.is_empty() { Ok(layers) } else { Err(errors.join("\n")) }
+        layers.errors = errors;
+        layers
     }
 
     /// A value in force; the table has it, so it is there.

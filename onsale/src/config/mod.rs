@@ -50,6 +50,9 @@ pub fn check(file: &Path) -> Result<Exit, Failed> {
 /// Prints the values in force and where each comes from.
 pub fn print(file: &Path, json: bool) -> Result<Exit, Failed> {
     let layers = Layers::read(file).map_err(Failed::usage)?;
+    if !layers.errors.is_empty() {
+        return Err(Failed::usage(layers.errors.join("\n")));
+    }
     if json {
         println!("{}", layers.to_json());
     } else {

@@ -50,7 +50,7 @@ impl Settings {
     /// # Errors
     /// Everything that is wrong, a line each.
     pub fn from_layers(layers: &Layers) -> Result<Settings, String> {
-        let mut reader = Reader { layers, errors: Vec::new() };
+        let mut reader = Reader { layers, errors: layers.errors.clone() };
         let settings = Settings::read(&mut reader);
         let ids: Vec<u64> = settings.nodes.iter().map(|node| node.id).collect();
         let mut unique = ids.clone();
@@ -210,7 +210,7 @@ mod tests {
     fn settings(text: &str, environment: &[(&str, &str)]) -> Result<Settings, String> {
         let environment =
             environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        Settings::from_layers(&Layers::over_defaults("file", text, environment)?)
+        Settings::from_layers(&Layers::over_defaults("file", text, environment))
     }
 
     #[test]
@@ -233,6 +233,9 @@ mod tests {
         let text = "[edge]\nlissen = \"x\"\nconnections_max = \"many\"\n[nodes]\nid = 1\n";
         let errors = settings(text, &[]).expect_err("three mistakes");
         assert_eq!(errors.lines().count(), 3, "{errors}");
+        let text = "[edge]\nlissen = \"x\"\n[cluster]\nshards = 0\n[nodes]\nid = 1\n";
+        let errors = settings(text, &[]).expect_err("unknown names and a bad value together");
+        assert_eq!(errors.lines().count(), 3, "{errors}");
         let text = "[edge]\nlisten = \"x\"\n[cluster]\nnodes = [\"1=a:1\", \"1=b:1\"]\n";
         let errors = settings(text, &[]).expect_err("three mistakes");
         assert_eq!(errors.lines().count(), 3, "{errors}");
@@ -241,7 +244,7 @@ mod tests {
     #[test]
     fn secrets_are_not_printed() {
         let text = "[payments]\ngateway_key = \"sk_live_canary\"\n";
-        let layers = Layers::over_defaults("file", text, std::iter::empty()).expect("valid");
+        let layers = Layers::over_defaults("file", text, std::iter::empty());
         assert!(!layers.to_string().contains("canary"));
         assert!(!layers.to_json().to_string().contains("canary"));
         let settings = Settings::from_layers(&layers).expect("valid");
