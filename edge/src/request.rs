@@ -92,6 +92,14 @@ impl Request {
         Ok(Form { fields })
     }
 
+    /// The query's fields where others than these are passed over, because somebody else sends
+    /// people here: a gateway adds its own to the link.
+    pub(crate) fn query_among(&self, known: &[&str]) -> Result<Form, Problem> {
+        let mut fields = pairs(self.parts.uri.query().unwrap_or(""))?;
+        fields.retain(|(name, _)| known.contains(&name.as_str()));
+        Ok(Form { fields })
+    }
+
     fn content_type(&self, wanted: &str) -> Result<(), Problem> {
         let plain = match self.parts.headers.get(header::CONTENT_ENCODING) {
             Some(encoding) => encoding == "identity",

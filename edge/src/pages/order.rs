@@ -31,13 +31,15 @@ struct OrderPage<'a> {
     status: &'a str,
     failure: &'a str,
     action: Option<&'a str>,
+    /// The gateway sent the buyer back here, perhaps before we heard from it.
+    returned: bool,
     total: String,
     tickets: Vec<TicketView>,
 }
 
 /// `GET /orders/{order_id}`
 pub(crate) async fn order(edge: Arc<Edge>, request: Request) -> Result<Reply, Problem> {
-    request.query(&[])?;
+    let returned = request.query_among(&["redirect_status"])?.get("redirect_status").is_some();
     let token = request.cookie(ORDER_COOKIE).unwrap_or("");
     let order = orders::prove(&edge, request.param(0), token).map_err(|_| {
         Problem::not_found("there is no such order, or it was made with another browser")
@@ -62,6 +64,7 @@ pub(crate) async fn order(edge: Arc<Edge>, request: Request) -> Result<Reply, Pr
         status: &state.status,
         failure: &state.failure_code,
         action: link.filter(|url| url.starts_with("https://") || url.starts_with("http://")),
+        returned,
         total: money(state.total_minor, &state.currency),
         tickets,
     })

@@ -110,6 +110,11 @@ async fn a_payment_that_asks_for_more_or_fails_is_explained() {
     }
     let page = html(&read().send(at).await);
     assert!(page.contains("href=\"http://127.0.0.1:1/confirm?a=1&#38;b=2\""), "{page}");
+    // The gateway sends the buyer back with fields of its own, and may be faster than its webhook.
+    let back = "?payment_intent=pi_1&redirect_status=succeeded";
+    let back = ask("GET", &format!("/orders/{order_id}{back}")).header("cookie", &cookie);
+    let page = html(&back.send(at).await);
+    assert!(page.contains("on its way") && page.contains("http-equiv=\"refresh\""), "{page}");
     {
         let mut truth = fixture.backend.truth.lock();
         let order = truth.orders.get_mut(&bits).expect("an order");
