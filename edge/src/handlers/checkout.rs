@@ -163,7 +163,7 @@ pub(crate) async fn begin(
     // A key's scope is the event, which only the hold knows.
     let state = edge.shards.get_hold(hold, deadline).await;
     let event_id = state.map_err(holds::unread)?.event_id;
-    let key = edge.secret.key_hash(&format!("{event_id}/checkout"), key);
+    let key = edge.secret.key_hash(&event_id, key);
     let order = id::new_order(id::shard_of(hold))?;
     let command = Command {
         kind: Some(command::Kind::BeginCheckout(message(
@@ -174,7 +174,13 @@ pub(crate) async fn begin(
             (hold, order),
         )?)),
     };
-    let outcome = edge.shards.submit(id::shard_of(hold), command, deadline).await?;
+    let outcome = edge.shards.submit(id::shard_of(hold), command, deadline).await;
+    let outcome = outcome.map_err(|mut failure| {
+        if checkout.payment_method.is_empty() && failure.field.ends_with("payment_method") {
+            failure.detail = "is required".into();
+        }
+        failure
+    })?;
     let Some(outcome::Result::OrderMade(made)) = outcome.result else {
         return Err(Problem::new(Code::Internal, "a checkout was answered by something else"));
     };

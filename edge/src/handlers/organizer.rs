@@ -12,6 +12,7 @@ use onsale_proto::{
     id, time,
 };
 use prost::Message as _;
+use serde_json::Value;
 
 use super::{document, document_form};
 use crate::{
@@ -29,7 +30,8 @@ use crate::{
 pub(crate) async fn create(edge: Arc<Edge>, request: Request) -> Result<Reply, Problem> {
     let staff = staff(&request)?;
     let key = idempotency::optional(request.headers())?;
-    let mut document = document_form::read(&request.json()?)?;
+    let body = request.json()?;
+    let mut document = document_form::read(&body)?;
     document.event_id = id::new_event()?;
     document.revision = 1;
     document.organizer = staff.owner.clone();
@@ -38,6 +40,7 @@ pub(crate) async fn create(edge: Arc<Edge>, request: Request) -> Result<Reply, P
         let at = document.written_at_ms.saturating_sub(limits::CLOCK_DIFFERENCE_MAX_MS);
         document.onsale_at_ms = at / 1_000 * 1_000;
     }
+    check_times(&document, &body)?;
     let event_id = document.event_id.clone();
     let message = CreateEventRequest {
         document: encoded(&document)?,
@@ -67,6 +70,7 @@ pub(crate) async fn change(edge: Arc<Edge>, request: Request) -> Result<Reply, P
         }
         let mut changed = view.document.clone();
         document::patch(&mut changed, &body)?;
+        check_times(&changed, &body)?;
         changed.revision = view.document.revision + 1;
         changed.written_at_ms = time::now_ms();
         let message =
@@ -100,19 +104,29 @@ fn staff(request: &Request) -> Result<&Staff, Problem> {
         .ok_or_else(|| Problem::new(Code::Unauthenticated, "an organizer's key is needed"))
 }
 
-/// An organizer's key counts within the API key and what is done with it.
+/// An organizer's key counts within the API key, whatever is done with it.
 fn scope(edge: &Edge, staff: &Staff, kind: &str, key: &str, request: &Request) -> Idempotency {
-    let scope = format!("{}/{kind}", staff.key_name);
     let mut canonical = Canonical::default();
     canonical.text(kind);
     // Another spelling of the same body is another body: nobody repeats by hand.
     canonical.text(&String::from_utf8_lossy(&request.body));
     idempotency::message(
-        edge.secret.key_hash(&scope, key),
+        edge.secret.key_hash(&staff.key_name, key),
         edge.secret.request_hash(canonical.bytes()),
         edge.secret.buyer_hash("api_key", &staff.key_name),
         false,
     )
+}
+
+/// Sales open before the event starts; the fault is the field that the body names.
+fn check_times(document: &EventDocument, body: &Value) -> Result<(), Problem> {
+    if document.onsale_at_ms <= document.starts_at_ms {
+        return Ok(());
+    }
+    Err(match body.get("onsale_at") {
+        Some(_) => Problem::field("/onsale_at", "must not be after starts_at"),
+        None => Problem::field("/starts_at", "must not be before onsale_at"),
+    })
 }
 
 fn encoded(document: &EventDocument) -> Result<bytes::Bytes, Problem> {

@@ -56,7 +56,7 @@ pub(crate) fn identify(
     event_id: &str,
     key: &str,
 ) -> (u128, Session) {
-    let key = edge.secret.key_hash(&format!("{event_id}/reserve"), key);
+    let key = edge.secret.key_hash(event_id, key);
     let session = Session::of(request, key, &edge.secret);
     (key, session)
 }
@@ -99,7 +99,12 @@ pub(crate) async fn hold(
     })
 }
 
-fn refusal(failure: Failure, view: &EventView, wishes: &Wishes) -> Problem {
+fn refusal(mut failure: Failure, view: &EventView, wishes: &Wishes) -> Problem {
+    // The shard knows a cancelled event as one that never opens.
+    if failure.code == Code::NotOnSale && view.document.status == "cancelled" {
+        failure.detail = "the event is cancelled".into();
+        failure.at_ms = Some(view.document.onsale_at_ms);
+    }
     let seat_ids = view.seat_ids(&failure.seats);
     let pointer = (!failure.field.is_empty()).then(|| wishes.pointer(&failure.field));
     let detail = failure.detail.clone();

@@ -251,6 +251,9 @@ async fn a_checkout_is_accepted_once_and_answered_again_byte_for_byte() {
 
     let truth = fixture.backend.truth.lock();
     let sent = &truth.checkouts[0];
+    let key = sent.idempotency.as_ref().expect("a key").key.clone();
+    let of_the_event = id::to_bytes(fixture.secret.key_hash(EVENT, "c1"));
+    assert_eq!(key, of_the_event, "a key's scope is the event, whatever it is used for");
     assert_eq!(sent.email, fixture.secret.buyer_hash("email", "ada@example.com"));
     assert_eq!(sent.card, None, "a shared test method is nobody's card");
     let contact = sent.contact.as_ref().expect("a contact");

@@ -56,6 +56,9 @@ async fn an_event_that_opens_later_is_announced() {
     let fixture = Fixture::start().await;
     let mut later = body();
     later["onsale_at"] = json!("2099-01-01T00:00:00Z");
+    let refused = create(&later).send(&fixture.address).await;
+    assert_eq!(refused.json()["errors"][0]["pointer"], "/onsale_at", "{}", refused.text());
+    later["starts_at"] = json!("2099-05-01T00:00:00Z");
     let made = create(&later).send(&fixture.address).await.json();
     assert_eq!(made["status"], "announced");
     assert_eq!(made["onsale_at"], "2099-01-01T00:00:00Z");

@@ -105,7 +105,8 @@ async fn stands(
     if !asked.checkout_sent {
         return;
     }
-    let order = demo.checkout(&asked.key, &hold, "pm_card_visa").await.expect("an answer");
+    let order =
+        demo.checkout(&pay_key(&asked.key), &hold, "pm_card_visa").await.expect("an answer");
     assert_eq!(order.status, 202, "{}", order.text);
     if let Some(acknowledged) = &asked.order {
         assert_eq!(&order.json(), acknowledged, "{} was acknowledged", asked.key);
@@ -159,12 +160,17 @@ async fn work(
             asked.held = Some(held.text);
             if turn % 3 == 0 {
                 asked.checkout_sent = true;
-                asked.order = pay(url, client, &key, &hold).await;
+                asked.order = pay(url, client, &pay_key(&key), &hold).await;
             }
         }
         all.push(asked);
     }
     all
+}
+
+/// A key's scope is the event, so the checkout's is not the hold's.
+fn pay_key(key: &str) -> String {
+    format!("{key}-pay")
 }
 
 async fn pay(url: &str, client: &reqwest::Client, key: &str, hold: &Value) -> Option<Value> {

@@ -60,6 +60,8 @@ async fn a_purchase_is_confirmed(demo: &Demo) -> Value {
 
     let hold = first.json();
     assert_eq!(hold["total_minor"], 2 * 12_900);
+    let reused = demo.checkout("purchase-1", &hold, "pm_card_visa").await.expect("an answer");
+    assert_eq!(reused.code(), "idempotency_key_reused", "a key's scope is the event");
     let checkout = demo.checkout("pay-1", &hold, "pm_card_visa").await.expect("an answer");
     assert_eq!(checkout.status, 202, "{}", checkout.text);
     let order = checkout.json();
