@@ -37,8 +37,9 @@ pub const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
 pub const STREAMS_PER_CONNECTION_MAX: u32 = 4_096;
 /// The largest message any service accepts: a feed snapshot or a piece of a Raft snapshot.
 pub const MESSAGE_BYTES_MAX: usize = 64 << 20;
-/// How long a stopping server waits for calls under way.
-pub const DRAIN_MAX: Duration = Duration::from_secs(5);
+/// How long a stopping server waits for calls under way. Long-lived streams use it up, so a process
+/// with servers in three tiers stops within a few of these.
+pub const DRAIN_MAX: Duration = Duration::from_secs(2);
 
 const _: () = assert!(ATTEMPT_TIMEOUT.as_millis() * 2 < REQUEST_BUDGET.as_millis());
 const _: () = assert!(
@@ -46,4 +47,5 @@ const _: () = assert!(
 );
 const _: () = assert!(BACKOFF_FIRST.as_millis() <= BACKOFF_MAX.as_millis());
 const _: () = assert!(CONNECT_TIMEOUT.as_millis() < ATTEMPT_TIMEOUT.as_millis());
+const _: () = assert!(DRAIN_MAX.as_millis() > 2 * ATTEMPT_TIMEOUT.as_millis());
 const _: () = assert!(STREAM_WINDOW_BYTES <= CONNECTION_WINDOW_BYTES);

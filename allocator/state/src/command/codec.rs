@@ -29,7 +29,8 @@ impl CommandKind {
                 }
             };
         }
-        write!(1 OpenOnsale 2 ChangeOnsale HOLD Hold RELEASE_HOLD ReleaseHold 5 ExtendHold 6 BeginCheckout
+        write!(1 OpenOnsale 2 ChangeOnsale HOLD Hold RELEASE_HOLD ReleaseHold
+            5 ExtendHold 6 BeginCheckout
             7 SellOverTheCounter 8 LeaseJobs 9 SettleJob 10 WakeJob 11 PrepareEvent
             12 PublishEvent 13 PutApiKey 14 PutSigningKey);
     }
