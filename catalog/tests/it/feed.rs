@@ -123,7 +123,7 @@ fn since(state: &State, from: u64) -> Vec<FollowResponse> {
         return vec![message(state.index, Content::Snapshot(snapshot))];
     }
     if from < state.purged {
-        return vec![message(0, Content::Reset(Done {}))];
+        return vec![message(state.index, Content::Reset(Done {}))];
     }
     let entries = state.entries.iter().filter(|(index, _)| *index > from);
     entries.map(|(index, changes)| message(*index, Content::Changes(changes.clone()))).collect()
