@@ -48,7 +48,7 @@ impl HoldState {
 /// A hold, and the dedup entry of the request that made it.
 ///
 /// Two cache lines: who it is and what state it is in, then its times and places.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 #[repr(C, align(64))]
 pub(crate) struct Hold {
     pub(crate) id: HoldId,

@@ -69,4 +69,5 @@ pub use outcome::{Done, Held, LeasedJob, Outcome, Place, Rejection};
 pub use seat_map::SeatMap;
 pub use seat_word::{SeatState, SeatWord};
 pub use shard::Shard;
+pub use snapshot::Copy as SnapshotCopy;
 pub use view::{Counts, HoldView, OrderFailure, OrderView};

@@ -122,7 +122,7 @@ pub(crate) enum Origin {
 }
 
 /// An order, and the dedup entry of the request that made it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Order {
     pub(crate) id: OrderId,
     pub(crate) key: KeyHash,

@@ -23,11 +23,77 @@ pub(crate) struct Slab<T> {
     vacant: Vec<u32>,
     len: usize,
     end: u32,
+    /// There while the values of one moment are read out bit by bit.
+    cut: Option<Box<Cut<T>>>,
 }
 
-impl<T> Slab<T> {
+/// What a slab was at one moment, as far as it has not been read yet. Whatever changes a value goes
+/// through `insert`, `remove` or `IndexMut`, so that nothing gets past it.
+#[derive(Debug)]
+struct Cut<T> {
+    /// Slots below are read.
+    next: u32,
+    /// Slots from here on came later.
+    end: u32,
+    /// A bit for each slot that is another by now.
+    changed: Vec<u64>,
+    /// What stood in those slots.
+    before: Vec<T>,
+}
+
+impl<T: Clone> Cut<T> {
+    /// A value is about to change, or to come where none was.
+    #[cold]
+    fn keep(&mut self, slot: u32, value: Option<&T>) {
+        if slot < self.next || slot >= self.end {
+            return;
+        }
+        let (word, bit) = (&mut self.changed[slot as usize / 64], 1 << (slot % 64));
+        if *word & bit == 0 {
+            *word |= bit;
+            self.before.extend(value.cloned());
+        }
+    }
+}
+
+impl<T: Clone> Slab<T> {
     pub(crate) fn new() -> Self {
-        Self { chunks: Vec::new(), vacant: Vec::new(), len: 0, end: 0 }
+        Self { chunks: Vec::new(), vacant: Vec::new(), len: 0, end: 0, cut: None }
+    }
+
+    /// From here on [`Self::read_cut`] reads the values as they are now, whatever happens to them.
+    pub(crate) fn begin_cut(&mut self) {
+        let changed = vec![0; (self.end as usize).div_ceil(64)];
+        let cut = Cut { next: 0, end: self.end, changed, before: Vec::new() };
+        self.cut = Some(Box::new(cut));
+    }
+
+    /// Shows up to `most` values of the cut, in no order; `false` when there is none left.
+    pub(crate) fn read_cut(&mut self, most: usize, mut show: impl FnMut(&T)) -> bool {
+        let Some(cut) = &mut self.cut else { return false };
+        for _ in 0..most {
+            if cut.next == cut.end {
+                let Some(value) = cut.before.pop() else { return false };
+                show(&value);
+                continue;
+            }
+            let slot = cut.next as usize;
+            cut.next += 1;
+            if cut.changed[slot / 64] & 1 << (slot % 64) == 0 {
+                self.chunks[slot >> CHUNK_BITS][slot % CHUNK].iter().for_each(&mut show);
+            }
+        }
+        cut.next < cut.end || !cut.before.is_empty()
+    }
+
+    /// Is there a cut?
+    pub(crate) fn is_cut(&self) -> bool {
+        self.cut.is_some()
+    }
+
+    /// Ends a cut, read to its end or not.
+    pub(crate) fn end_cut(&mut self) {
+        self.cut = None;
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -37,6 +103,9 @@ impl<T> Slab<T> {
     pub(crate) fn insert(&mut self, value: T) -> u32 {
         self.len += 1;
         if let Some(slot) = self.vacant.pop() {
+            if let Some(cut) = &mut self.cut {
+                cut.keep(slot, None);
+            }
             self.chunks[(slot >> CHUNK_BITS) as usize][slot as usize % CHUNK] = Some(value);
             return slot;
         }
@@ -53,6 +122,9 @@ impl<T> Slab<T> {
     pub(crate) fn remove(&mut self, slot: u32) {
         let value = &mut self.chunks[(slot >> CHUNK_BITS) as usize][slot as usize % CHUNK];
         if value.is_some() {
+            if let Some(cut) = &mut self.cut {
+                cut.keep(slot, value.as_ref());
+            }
             *value = None;
             self.vacant.push(slot);
             self.len -= 1;
@@ -84,10 +156,15 @@ impl<T> std::ops::Index<u32> for Slab<T> {
     }
 }
 
-impl<T> std::ops::IndexMut<u32> for Slab<T> {
+impl<T: Clone> std::ops::IndexMut<u32> for Slab<T> {
     fn index_mut(&mut self, slot: u32) -> &mut T {
         match &mut self.chunks[(slot >> CHUNK_BITS) as usize][slot as usize % CHUNK] {
-            Some(value) => value,
+            Some(value) => {
+                if let Some(cut) = &mut self.cut {
+                    cut.keep(slot, Some(value));
+                }
+                value
+            }
             None => panic!("slot {slot} is vacant"),
         }
     }

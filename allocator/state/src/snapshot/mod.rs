@@ -3,8 +3,11 @@
 //!
 //! Slots, bitmaps, counters and queues are not in it; reading it makes them again.
 
+mod copy;
 mod read;
 mod write;
 
 /// The format's version.
 const VERSION: u8 = 1;
+
+pub use copy::Copy;

@@ -1,6 +1,6 @@
 //! Writes a snapshot.
 
-use super::VERSION;
+use super::{VERSION, copy::Part};
 use crate::{
     codec::{put_bytes, put_opt_str, put_signatures, put_u64, put_u128, put_varint},
     command::encode_prices,
@@ -8,33 +8,31 @@ use crate::{
     hold::Hold,
     job::Job,
     order::Order,
+    seat_map::SeatMap,
     shard::Shard,
-    slab::NONE,
+    slab::{NONE, Slab},
 };
 
 impl Shard {
-    /// Adds the whole state to `out`. Equal states give equal bytes.
-    pub fn encode_snapshot(&self, out: &mut Vec<u8>) {
-        out.push(VERSION);
-        self.encode_head(out);
-        put_varint(out, self.event_ids.len() as u64);
+    /// The state but for its holds and orders, and where those go. Whoever adds to the state adds
+    /// it here: what is small as bytes, what is large and never changes by reference.
+    pub(super) fn parts(&self) -> Vec<Part> {
+        let mut bytes = vec![VERSION];
+        let mut parts = Vec::new();
+        self.encode_head(&mut bytes);
+        put_varint(&mut bytes, self.event_ids.len() as u64);
         for &slot in self.event_ids.values() {
-            encode_event(&self.events[slot as usize], out);
+            let event = &self.events[slot as usize];
+            encode_event(event, &mut bytes);
+            parts.push(Part::Bytes(std::mem::take(&mut bytes)));
+            parts.push(Part::Sections(event.seat_map.clone()));
         }
-        let mut holds: Vec<&Hold> = self.holds.slab.iter().map(|(_, hold)| hold).collect();
-        holds.sort_unstable_by_key(|hold| hold.id);
-        put_varint(out, holds.len() as u64);
-        for hold in holds {
-            self.encode_hold(hold, out);
-        }
-        let mut orders: Vec<&Order> = self.orders.slab.iter().map(|(_, order)| order).collect();
-        orders.sort_unstable_by_key(|order| order.id);
-        put_varint(out, orders.len() as u64);
-        for order in orders {
-            self.encode_order(order, out);
-        }
-        self.encode_jobs(out);
-        self.encode_control(out);
+        parts.push(Part::Bytes(std::mem::take(&mut bytes)));
+        parts.extend([Part::Holds, Part::Orders]);
+        self.encode_jobs(&mut bytes);
+        self.encode_control(&mut bytes);
+        parts.push(Part::Bytes(bytes));
+        parts
     }
 
     fn encode_head(&self, out: &mut Vec<u8>) {
@@ -48,67 +46,6 @@ impl Shard {
         put_varint(out, self.last_index);
         put_varint(out, self.log_time_ms);
         out.extend_from_slice(&self.chain);
-    }
-
-    fn encode_hold(&self, hold: &Hold, out: &mut Vec<u8>) {
-        put_u128(out, hold.id.0);
-        put_u128(out, hold.key);
-        put_u64(out, hold.request);
-        put_u64(out, hold.buyer);
-        put_varint(out, hold.held_at_ms);
-        put_varint(out, hold.expires_at_ms);
-        put_varint(out, hold.ended_at_ms);
-        put_varint(out, self.events[hold.event as usize].event.into());
-        match hold.order {
-            NONE => out.push(0),
-            slot => {
-                out.push(1);
-                put_u128(out, self.orders.slab[slot].id.0);
-            }
-        }
-        put_varint(out, hold.ttl_ms.into());
-        put_varint(out, hold.price_list.into());
-        put_varint(out, hold.extensions.into());
-        out.push(hold.state as u8);
-        put_places(&hold.places, out);
-    }
-
-    fn encode_order(&self, order: &Order, out: &mut Vec<u8>) {
-        put_u128(out, order.id.0);
-        put_u128(out, order.key);
-        for hash in [order.request, order.buyer, order.email, order.card] {
-            put_u64(out, hash);
-        }
-        put_varint(out, order.created_at_ms);
-        put_varint(out, order.fence_until_ms);
-        out.push(order.origin as u8);
-        out.push(order.key_lives.into());
-        out.push(order.status as u8);
-        match &order.failure {
-            None => out.push(0),
-            Some((code, reason)) => {
-                out.push(1);
-                out.push(*code as u8);
-                put_bytes(out, reason.as_bytes());
-            }
-        }
-        put_varint(out, self.events[order.event as usize].event.into());
-        put_varint(out, order.price_list.into());
-        put_places(&order.places, out);
-        put_u128(out, order.hold.0);
-        put_bytes(out, order.payment_method.as_bytes());
-        put_opt_str(out, order.payment_intent.as_deref());
-        put_opt_str(out, order.next_action_url.as_deref());
-        put_varint(out, order.signing_key.into());
-        put_signatures(out, &order.signatures);
-        out.extend_from_slice(&order.contact_commitment);
-        match &order.contact {
-            None => out.push(0),
-            Some(contact) => {
-                out.push(1);
-                contact.encode(out);
-            }
-        }
     }
 
     fn encode_jobs(&self, out: &mut Vec<u8>) {
@@ -172,6 +109,72 @@ impl Shard {
     }
 }
 
+pub(super) fn encode_hold(
+    events: &[EventState],
+    orders: &Slab<Order>,
+    hold: &Hold,
+    out: &mut Vec<u8>,
+) {
+    put_u128(out, hold.id.0);
+    put_u128(out, hold.key);
+    put_u64(out, hold.request);
+    put_u64(out, hold.buyer);
+    put_varint(out, hold.held_at_ms);
+    put_varint(out, hold.expires_at_ms);
+    put_varint(out, hold.ended_at_ms);
+    put_varint(out, events[hold.event as usize].event.into());
+    match hold.order {
+        NONE => out.push(0),
+        slot => {
+            out.push(1);
+            put_u128(out, orders[slot].id.0);
+        }
+    }
+    put_varint(out, hold.ttl_ms.into());
+    put_varint(out, hold.price_list.into());
+    put_varint(out, hold.extensions.into());
+    out.push(hold.state as u8);
+    put_places(&hold.places, out);
+}
+
+pub(super) fn encode_order(events: &[EventState], order: &Order, out: &mut Vec<u8>) {
+    put_u128(out, order.id.0);
+    put_u128(out, order.key);
+    for hash in [order.request, order.buyer, order.email, order.card] {
+        put_u64(out, hash);
+    }
+    put_varint(out, order.created_at_ms);
+    put_varint(out, order.fence_until_ms);
+    out.push(order.origin as u8);
+    out.push(order.key_lives.into());
+    out.push(order.status as u8);
+    match &order.failure {
+        None => out.push(0),
+        Some((code, reason)) => {
+            out.push(1);
+            out.push(*code as u8);
+            put_bytes(out, reason.as_bytes());
+        }
+    }
+    put_varint(out, events[order.event as usize].event.into());
+    put_varint(out, order.price_list.into());
+    put_places(&order.places, out);
+    put_u128(out, order.hold.0);
+    put_bytes(out, order.payment_method.as_bytes());
+    put_opt_str(out, order.payment_intent.as_deref());
+    put_opt_str(out, order.next_action_url.as_deref());
+    put_varint(out, order.signing_key.into());
+    put_signatures(out, &order.signatures);
+    out.extend_from_slice(&order.contact_commitment);
+    match &order.contact {
+        None => out.push(0),
+        Some(contact) => {
+            out.push(1);
+            contact.encode(out);
+        }
+    }
+}
+
 fn put_places(places: &[PlaceRef], out: &mut Vec<u8>) {
     put_varint(out, places.len() as u64);
     for place in places {
@@ -191,7 +194,11 @@ fn encode_event(event: &EventState, out: &mut Vec<u8>) {
     }
     event.rules.encode(out);
     put_varint(out, event.buyer_ceiling.into());
-    let sections = event.seat_map.specs();
+}
+
+/// What ends an event.
+pub(super) fn encode_sections(map: &SeatMap, out: &mut Vec<u8>) {
+    let sections = map.specs();
     put_varint(out, sections.len() as u64);
     for section in &sections {
         section.encode(out);

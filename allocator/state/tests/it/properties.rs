@@ -18,6 +18,8 @@ struct Run {
     model: Naive,
     follower: Follower,
     index: u64,
+    /// A copy under way, and the snapshot of the moment at which it was begun.
+    copy: Option<(SnapshotCopy, Vec<u8>)>,
     /// What ever came out.
     seen: BTreeSet<String>,
 }
@@ -36,6 +38,7 @@ impl Run {
             model: Naive::new(shard, 3, limits),
             follower: Follower::default(),
             index: 0,
+            copy: None,
             seen: BTreeSet::new(),
         }
     }
@@ -46,6 +49,7 @@ impl Run {
         assert_eq!(Batch::decode(&bytes).as_ref(), Ok(batch));
         // Indexes have gaps where the log holds something else.
         self.index += 1 + u64::from(batch.commands.len() as u32 % 2);
+        self.copy_some();
         let leasable = self.leasable();
         let (mut outcomes, mut changes) = (Vec::new(), Vec::new());
         self.shard.apply(self.index, batch, &mut outcomes, &mut changes);
@@ -74,6 +78,26 @@ impl Run {
         if self.leasable().iter().any(|job| !leasable.contains(job)) {
             assert!(changes.contains(&Change::JobDue), "nobody tells of a due job");
         }
+    }
+
+    /// Goes on copying the state of an earlier moment, a few records at a time.
+    fn copy_some(&mut self) {
+        let Some((mut copy, expected)) = self.copy.take() else {
+            let expected = snapshot(&self.shard);
+            self.copy = Some((self.shard.begin_copy(), expected));
+            return;
+        };
+        if self.shard.copy_some(&mut copy, (self.index % 3) as usize) {
+            self.copy = Some((copy, expected));
+            return;
+        }
+        let mut copied = Vec::new();
+        let _ = copy.write(|bytes| {
+            copied.extend_from_slice(bytes);
+            Ok::<_, ()>(())
+        });
+        assert_eq!(copied, expected, "what came later is in the copy, or something is missing");
+        self.seen.insert("a copy".to_owned());
     }
 
     fn leasable(&self) -> Vec<u64> {
@@ -150,6 +174,7 @@ fn random_histories_reach_every_outcome_and_every_state() {
         "replayed Leased",
         "replayed Ok",
         "replayed Settled",
+        "a copy",
     ];
     let missing: Vec<_> = expected.iter().filter(|name| !seen.contains(**name)).collect();
     assert!(missing.is_empty(), "never reached: {missing:?}");
