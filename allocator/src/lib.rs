@@ -5,6 +5,7 @@
 //! files to `log` only. Must never serve HTTP, know a payment gateway, or answer "yes" to anything
 //! that is not in the log.
 
+mod care;
 pub mod config;
 pub mod document;
 pub mod error;
@@ -17,6 +18,7 @@ pub mod raft;
 pub mod rpc;
 pub mod service;
 pub mod shard;
+mod timeline;
 pub mod verify;
 
 pub use config::Config;

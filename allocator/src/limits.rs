@@ -50,6 +50,12 @@ pub const VOTE_TIMEOUT: Duration = Duration::from_millis(400);
 pub const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(120);
 /// Bytes of one piece of a snapshot, on disk and on the wire.
 pub const SNAPSHOT_PIECE_BYTES: usize = 256 << 10;
+/// Bytes of a snapshot after which it is flushed, while it is written.
+pub const SNAPSHOT_FLUSH_BYTES: usize = 1 << 20;
+/// Holds or orders that are copied in one go, while `apply` waits.
+pub const SNAPSHOT_COPY_RECORDS: usize = 256;
+/// Pause between two goes: who waits for the state gets it, and others the processor.
+pub const SNAPSHOT_COPY_PAUSE: Duration = Duration::from_micros(200);
 /// Snapshot pieces that wait for the connection.
 pub const SNAPSHOT_PIECES_MAX: usize = 4;
 /// Bytes of a snapshot that is read at all.
@@ -72,6 +78,10 @@ pub const FORMING_PAUSE: Duration = Duration::from_millis(100);
 pub const FORMING_REPORT_INTERVAL: Duration = Duration::from_secs(3);
 /// Smallest log segment: half of one must take the largest entry.
 pub const LOG_SEGMENT_BYTES_MIN: u64 = 10 << 20;
+/// How long a snapshot that was forced may take, and the purge after it, before it is given up.
+pub const FORCED_SNAPSHOT_MAX: Duration = Duration::from_secs(60);
+/// How often snapshots that were replaced are looked at for their age.
+pub const SNAPSHOTS_LOOK_INTERVAL: Duration = Duration::from_secs(60);
 /// How often the log's size and age are compared with their bounds.
 pub const LOG_CARE_INTERVAL: Duration = Duration::from_secs(1);
 

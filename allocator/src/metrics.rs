@@ -2,7 +2,11 @@
 //!
 //! `docs/metrics.md` is held against [`ALL`]. Must never label by buyer, hold or order.
 
+use std::sync::Arc;
+
 use metrics::{counter, gauge, histogram};
+
+use crate::timeline::Timeline;
 
 /// Commands waiting for a shard's batcher.
 pub const QUEUE_COMMANDS: &str = "onsale_allocator_queue_commands";
@@ -14,6 +18,14 @@ pub const BATCH_COMMANDS: &str = "onsale_allocator_batch_commands";
 pub const BATCH_BYTES: &str = "onsale_allocator_batch_bytes";
 /// What closed a batch: `empty_queue`, `commands` or `bytes`.
 pub const BATCH_CLOSED_TOTAL: &str = "onsale_allocator_batch_closed_total";
+/// From a batch's first command's arrival in the queue to the batch's submission.
+pub const QUEUE_SECONDS: &str = "onsale_allocator_queue_seconds";
+/// From an append's submission to the log to its flush.
+pub const FLUSH_SECONDS: &str = "onsale_allocator_flush_seconds";
+/// From a batch's flush on its leader to the majority's.
+pub const REPLICATE_SECONDS: &str = "onsale_allocator_replicate_seconds";
+/// From a batch's application to its last reply.
+pub const REPLY_SECONDS: &str = "onsale_allocator_reply_seconds";
 /// From submission of a batch to its outcomes.
 pub const COMMIT_SECONDS: &str = "onsale_allocator_commit_seconds";
 /// Applying one entry.
@@ -36,6 +48,8 @@ pub const LOG_TIME_SKEW_SECONDS: &str = "onsale_allocator_log_time_skew_seconds"
 pub const TICKS_TOTAL: &str = "onsale_allocator_ticks_total";
 /// Building and writing a snapshot.
 pub const SNAPSHOT_SECONDS: &str = "onsale_allocator_snapshot_seconds";
+/// How long entries could not be applied because a part of a snapshot was copied.
+pub const SNAPSHOT_STALL_SECONDS: &str = "onsale_allocator_snapshot_stall_seconds";
 /// Bytes of the last snapshot written or installed.
 pub const SNAPSHOT_BYTES: &str = "onsale_allocator_snapshot_bytes";
 /// Snapshots forced because the log was too long or too old.
@@ -51,6 +65,10 @@ pub const LOG_FLUSHES_TOTAL: &str = "onsale_allocator_log_flushes_total";
 pub const LOG_FLUSH_SECONDS_TOTAL: &str = "onsale_allocator_log_flush_seconds_total";
 /// Requests that the flushes carried.
 pub const LOG_REQUESTS_TOTAL: &str = "onsale_allocator_log_requests_total";
+/// Requests that one flush carried.
+pub const LOG_FLUSH_REQUESTS: &str = "onsale_allocator_log_flush_requests";
+/// Records (entries, votes, marks) written to the log.
+pub const LOG_RECORDS_TOTAL: &str = "onsale_allocator_log_records_total";
 /// Bytes written to the log.
 pub const LOG_BYTES_TOTAL: &str = "onsale_allocator_log_bytes_total";
 /// Times the log's writer had to wait for a new segment.
@@ -65,6 +83,13 @@ pub const ALL: &[(&str, &str)] = &[
     (BATCH_COMMANDS, "Commands in one batch (histogram), by shard."),
     (BATCH_BYTES, "Bytes of one batch's commands (histogram), by shard."),
     (BATCH_CLOSED_TOTAL, "Batches by what closed them: empty_queue, commands, bytes."),
+    (
+        QUEUE_SECONDS,
+        "From a batch's first command to the batch's submission (histogram), by shard.",
+    ),
+    (FLUSH_SECONDS, "From an append to its flush on this node (histogram), by shard."),
+    (REPLICATE_SECONDS, "From a batch's flush on its leader to its commit (histogram), by shard."),
+    (REPLY_SECONDS, "From a batch's application to its last reply (histogram), by shard."),
     (COMMIT_SECONDS, "From a batch's submission to its outcomes (histogram), by shard."),
     (APPLY_SECONDS, "Applying one entry (histogram), by shard."),
     (COMMANDS_TOTAL, "Applied commands by outcome: done, replayed, rejected."),
@@ -76,6 +101,7 @@ pub const ALL: &[(&str, &str)] = &[
     (LOG_TIME_SKEW_SECONDS, "Log time less this node's wall clock, by shard; leaders only."),
     (TICKS_TOTAL, "Entries written because time had something to do, by shard."),
     (SNAPSHOT_SECONDS, "Building and writing one snapshot (histogram), by shard."),
+    (SNAPSHOT_STALL_SECONDS, "One stop of apply while a snapshot is copied (histogram), by shard."),
     (SNAPSHOT_BYTES, "Bytes of the last snapshot written or installed, by shard."),
     (SNAPSHOTS_FORCED_TOTAL, "Snapshots forced because the log was too long or old, by shard."),
     (SNAPSHOTS_INSTALLED_TOTAL, "Snapshots installed from a leader, by shard."),
@@ -83,13 +109,12 @@ pub const ALL: &[(&str, &str)] = &[
     (LOG_FLUSHES_TOTAL, "Flushes of the log; one carries all shards that wait."),
     (LOG_FLUSH_SECONDS_TOTAL, "Seconds spent writing and flushing the log."),
     (LOG_REQUESTS_TOTAL, "Requests (appends, votes, marks) that the flushes carried."),
+    (LOG_FLUSH_REQUESTS, "Requests that one flush carried (histogram)."),
+    (LOG_RECORDS_TOTAL, "Records (entries, votes, marks) written to the log."),
     (LOG_BYTES_TOTAL, "Bytes written to the log."),
     (LOG_STALLS_TOTAL, "Times the log's writer had to make a segment itself."),
     (LOG_SEGMENTS, "Log segments from the oldest needed one to the one being written."),
 ];
-
-/// Upper ends of the buckets of [`BATCH_COMMANDS`]; the binary gives them to its recorder.
-pub const BATCH_COMMANDS_BUCKETS: &[f64] = &[1., 2., 4., 8., 16., 32., 64., 128., 256., 384., 512.];
 
 /// The handles of one shard, made once: looking a metric up by name costs more than the command.
 #[derive(Clone)]
@@ -101,6 +126,7 @@ pub(crate) struct ShardMetrics {
     pub(crate) closed_by_queue: metrics::Counter,
     pub(crate) closed_by_commands: metrics::Counter,
     pub(crate) closed_by_bytes: metrics::Counter,
+    pub(crate) timeline: Arc<Timeline>,
     pub(crate) commit_seconds: metrics::Histogram,
     pub(crate) apply_seconds: metrics::Histogram,
     pub(crate) done: metrics::Counter,
@@ -114,6 +140,7 @@ pub(crate) struct ShardMetrics {
     pub(crate) skew_seconds: metrics::Gauge,
     pub(crate) ticks: metrics::Counter,
     pub(crate) snapshot_seconds: metrics::Histogram,
+    pub(crate) snapshot_stall_seconds: metrics::Histogram,
     pub(crate) snapshot_bytes: metrics::Gauge,
     pub(crate) snapshots_forced: metrics::Counter,
     pub(crate) snapshots_installed: metrics::Counter,
@@ -132,6 +159,12 @@ impl ShardMetrics {
             closed_by_queue: closed("empty_queue"),
             closed_by_commands: closed("commands"),
             closed_by_bytes: closed("bytes"),
+            timeline: Arc::new(Timeline::new(
+                histogram!(QUEUE_SECONDS, "shard" => no.clone()),
+                histogram!(FLUSH_SECONDS, "shard" => no.clone()),
+                histogram!(REPLICATE_SECONDS, "shard" => no.clone()),
+                histogram!(REPLY_SECONDS, "shard" => no.clone()),
+            )),
             commit_seconds: histogram!(COMMIT_SECONDS, "shard" => no.clone()),
             apply_seconds: histogram!(APPLY_SECONDS, "shard" => no.clone()),
             done: outcome("done"),
@@ -145,6 +178,7 @@ impl ShardMetrics {
             skew_seconds: gauge!(LOG_TIME_SKEW_SECONDS, "shard" => no.clone()),
             ticks: counter!(TICKS_TOTAL, "shard" => no.clone()),
             snapshot_seconds: histogram!(SNAPSHOT_SECONDS, "shard" => no.clone()),
+            snapshot_stall_seconds: histogram!(SNAPSHOT_STALL_SECONDS, "shard" => no.clone()),
             snapshot_bytes: gauge!(SNAPSHOT_BYTES, "shard" => no.clone()),
             snapshots_forced: counter!(SNAPSHOTS_FORCED_TOTAL, "shard" => no.clone()),
             snapshots_installed: counter!(SNAPSHOTS_INSTALLED_TOTAL, "shard" => no),
@@ -156,6 +190,7 @@ impl ShardMetrics {
 pub(crate) fn say_log(stats: &crate::log::LogStats, segments: u64) {
     counter!(LOG_FLUSHES_TOTAL).absolute(stats.flushes);
     counter!(LOG_REQUESTS_TOTAL).absolute(stats.requests);
+    counter!(LOG_RECORDS_TOTAL).absolute(stats.records);
     counter!(LOG_BYTES_TOTAL).absolute(stats.bytes);
     counter!(LOG_STALLS_TOTAL).absolute(stats.stalls);
     // A counter holds whole numbers; seconds need the fraction.

@@ -20,16 +20,16 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
     Config, Error,
-    limits::{ENTRIES_KEPT_AFTER_FORCED, LOG_CARE_INTERVAL},
+    care::Care,
     log::{Log, LogConfig, LogError, Recovered, real_disk::RealDisk},
-    metrics::{self, ShardMetrics},
+    metrics::ShardMetrics,
     raft::{self, Replica, make_dir_durable, network::Peers},
     rpc::{cluster::ClusterApi, node::Node, raft::RaftApi},
     shard::{
         Group, Groups,
         group::State,
         leadership,
-        log_time::Clocks,
+        log_time::{Clocks, WallClock},
         placement::{Identity, Standing},
     },
 };
@@ -110,6 +110,19 @@ impl Service {
         Service::open_with(config, secret, Arc::new(fatal)).await
     }
 
+    /// Like [`Self::open`], with a wall clock other than the system's.
+    ///
+    /// # Errors
+    /// Like [`Self::open`].
+    pub async fn open_at(
+        config: Config,
+        secret: Secret,
+        fatal: FatalHook,
+        wall: WallClock,
+    ) -> Result<Service, Error> {
+        Service::open_on(config, secret, fatal, Clocks::new(wall)).await
+    }
+
     /// Like [`Self::open`], with what happens on a fatal error.
     ///
     /// # Errors
@@ -119,6 +132,15 @@ impl Service {
         secret: Secret,
         fatal: FatalHook,
     ) -> Result<Service, Error> {
+        Service::open_on(config, secret, fatal, Clocks::default()).await
+    }
+
+    async fn open_on(
+        config: Config,
+        secret: Secret,
+        fatal: FatalHook,
+        clocks: Clocks,
+    ) -> Result<Service, Error> {
         let wrong = config.check();
         if !wrong.is_empty() {
             return Err(Error::Config(wrong));
@@ -127,7 +149,6 @@ impl Service {
         let identity = identity(&config, &recovered)?;
         let standing = Arc::new(Standing::new(&config, identity.as_ref()));
         let limits = identity.map_or(config.limits, |identity| identity.limits);
-        let clocks = Clocks::default();
         let unusable = |failure: Failure| Error::Config(vec![failure.to_string()]);
         let peers = Peers::new(&config.cluster, &config.nodes, clocks.clone());
         let peers = peers.map_err(unusable)?;
@@ -223,12 +244,14 @@ impl Service {
             standing.form(&self.config, &self.client, &self.handle.groups).await?;
             std::future::pending::<Result<(), Error>>().await
         };
+        let (config, groups) = (&self.config, &self.handle.groups);
+        let care = Care { config, log: &self.log, groups };
         tokio::select! {
             failed = forming => failed,
             failed = watch_replicas(&self.handle.groups) => Err(failed),
             () = self.report_health() => Ok(()),
             () = self.node.clone().run(CancellationToken::new()) => Ok(()),
-            () = self.care_for_log() => Ok(()),
+            () = care.run() => Ok(()),
         }
     }
 
@@ -250,41 +273,6 @@ impl Service {
                 }
             }
         }
-    }
-
-    /// Snapshots the shard that holds back the oldest log segment, by number and by age, and any
-    /// shard whose entries take too much memory.
-    async fn care_for_log(&self) {
-        let mut every = tokio::time::interval(LOG_CARE_INTERVAL);
-        loop {
-            every.tick().await;
-            let holder = self.log.oldest_holder();
-            let segments = holder.map_or(1, |holder| holder.segments);
-            metrics::say_log(&self.log.stats(), segments);
-            for group in self.handle.groups.iter() {
-                let bytes = self.log.shard(group.no()).state().ram_bytes;
-                if bytes > self.config.log_memory_bytes_max {
-                    let keep = ENTRIES_KEPT_AFTER_FORCED;
-                    self.force_snapshot(group, keep, "its entries take much memory").await;
-                }
-            }
-            let Some(holder) = holder else { continue };
-            let now_ms = onsale_proto::time::now_ms();
-            let age_seconds = now_ms.saturating_sub(holder.opened_at_ms) / 1_000;
-            let too_many = holder.segments > self.config.log_segments_max as u64;
-            if !too_many && age_seconds <= self.config.log_age_seconds_max {
-                continue;
-            }
-            if let Some(group) = self.handle.group(holder.shard.into()) {
-                self.force_snapshot(group, 0, "it holds back the oldest segment").await;
-            }
-        }
-    }
-
-    async fn force_snapshot(&self, group: &Group, keep: u64, why: &str) {
-        tracing::info!(shard = group.no(), "a snapshot is forced: {why}");
-        group.metrics().snapshots_forced.increment(1);
-        group.replica().force_snapshot_and_purge(keep).await;
     }
 }
 

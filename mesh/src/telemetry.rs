@@ -25,10 +25,10 @@ pub enum LogFormat {
 
 /// Upper bounds in seconds of every `_seconds` histogram: from a fast flush to a request's budget.
 pub const SECONDS_BUCKETS: &[f64] = &[
-    0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 3.0,
-    10.0,
+    0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
+    1.0, 3.0, 10.0,
 ];
-/// Upper bounds of every histogram of commands.
+/// Upper bounds of every histogram of commands and requests.
 pub const COUNT_BUCKETS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
 
 /// Upper bounds of every histogram of bytes.
@@ -60,6 +60,8 @@ pub fn install_metrics() -> Result<PrometheusHandle, Failure> {
         .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), SECONDS_BUCKETS)
         .map_err(|error| failed(&error))?
         .set_buckets_for_metric(Matcher::Suffix("_commands".into()), COUNT_BUCKETS)
+        .map_err(|error| failed(&error))?
+        .set_buckets_for_metric(Matcher::Suffix("_requests".into()), COUNT_BUCKETS)
         .map_err(|error| failed(&error))?
         .set_buckets_for_metric(Matcher::Suffix("_bytes".into()), BYTES_BUCKETS)
         .map_err(|error| failed(&error))?

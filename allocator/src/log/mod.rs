@@ -262,6 +262,18 @@ impl Log {
         self.core.status.holder()
     }
 
+    /// When the segment being written was begun, Unix milliseconds by the local clock.
+    pub fn segment_opened_at_ms(&self) -> u64 {
+        self.core.status.opened_at_ms()
+    }
+
+    /// Begins another segment soon, so that the one being written can go one day; entries that
+    /// nobody adds to must not stay for ever in a segment that is never full.
+    pub fn begin_segment(&self) {
+        // A full queue fills the segment by itself.
+        let _ = self.core.queue.try_send(Message::Roll);
+    }
+
     /// Totals since the opening.
     pub fn stats(&self) -> LogStats {
         self.core.status.stats()

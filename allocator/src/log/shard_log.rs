@@ -76,6 +76,8 @@ pub(crate) struct Request {
 /// What the writer's queue holds.
 pub(crate) enum Message {
     Write(Request),
+    /// Begin another segment.
+    Roll,
     Stop,
 }
 

@@ -39,8 +39,9 @@ pub struct LogStats {
     pub stalls: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Status {
+    flush_requests: metrics::Histogram,
     poison: Poison,
     ended: AtomicBool,
     holder: Mutex<Option<OldestHolder>>,
@@ -50,7 +51,27 @@ pub(crate) struct Status {
     bytes: AtomicU64,
     flush_us: AtomicU64,
     segments: AtomicU64,
+    opened_at_ms: AtomicU64,
     stalls: AtomicU64,
+}
+
+impl Default for Status {
+    fn default() -> Self {
+        Self {
+            flush_requests: metrics::histogram!(crate::metrics::LOG_FLUSH_REQUESTS),
+            poison: Poison::default(),
+            ended: AtomicBool::default(),
+            holder: Mutex::default(),
+            flushes: AtomicU64::default(),
+            requests: AtomicU64::default(),
+            records: AtomicU64::default(),
+            bytes: AtomicU64::default(),
+            flush_us: AtomicU64::default(),
+            segments: AtomicU64::default(),
+            opened_at_ms: AtomicU64::default(),
+            stalls: AtomicU64::default(),
+        }
+    }
 }
 
 impl Status {
@@ -89,11 +110,20 @@ impl Status {
     }
 
     pub(crate) fn count_requests(&self, requests: usize) {
+        if requests > 0 {
+            self.flush_requests.record(requests as f64);
+        }
         self.requests.fetch_add(requests as u64, Ordering::Relaxed);
     }
 
-    pub(crate) fn count_segment(&self) {
+    pub(crate) fn count_segment(&self, opened_at_ms: u64) {
         self.segments.fetch_add(1, Ordering::Relaxed);
+        self.opened_at_ms.store(opened_at_ms, Ordering::Relaxed);
+    }
+
+    /// When the segment being written was begun, Unix milliseconds by the local clock.
+    pub(crate) fn opened_at_ms(&self) -> u64 {
+        self.opened_at_ms.load(Ordering::Relaxed)
     }
 
     pub(crate) fn count_stall(&self) {

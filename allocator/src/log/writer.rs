@@ -36,6 +36,14 @@ struct Current {
     offset: u64,
 }
 
+/// What follows what is written now.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Write,
+    Roll,
+    Stop,
+}
+
 /// The writer's state. It lives on its thread and holds the folder's lock.
 pub(crate) struct Writer {
     config: LogConfig,
@@ -107,14 +115,21 @@ impl Writer {
     pub(crate) fn run(mut self, queue: Receiver<Message>, fatal: FatalHook) {
         let end = End { status: Arc::clone(&self.status), queue, fatal };
         let mut waiting: Vec<Request> = Vec::new();
-        let mut go_on = true;
-        while go_on {
-            match end.queue.recv() {
-                Ok(Message::Write(request)) => waiting.push(request),
+        let mut next = Next::Write;
+        while next != Next::Stop {
+            next = match end.queue.recv() {
+                Ok(Message::Write(request)) => {
+                    waiting.push(request);
+                    self.drain(&end.queue, &mut waiting)
+                }
+                Ok(Message::Roll) => Next::Roll,
                 Ok(Message::Stop) | Err(_) => return,
+            };
+            let mut written = self.write(&waiting);
+            if next == Next::Roll && written.is_ok() {
+                written = self.roll();
             }
-            go_on = self.drain(&end.queue, &mut waiting);
-            if let Err(error) = self.write(&waiting) {
+            if let Err(error) = written {
                 end.fail(&error);
                 waiting.into_iter().for_each(|request| request.done.call(Err(error.to_io())));
                 return;
@@ -129,8 +144,8 @@ impl Writer {
         }
     }
 
-    /// Takes what is waiting, up to a full frame. False: stop afterwards.
-    fn drain(&self, queue: &Receiver<Message>, waiting: &mut Vec<Request>) -> bool {
+    /// Takes what is waiting, up to a full frame; says what to do after that.
+    fn drain(&self, queue: &Receiver<Message>, waiting: &mut Vec<Request>) -> Next {
         let bytes_of = |request: &Request| -> usize {
             request.records.iter().map(Record::encoded_bytes).sum()
         };
@@ -141,11 +156,12 @@ impl Writer {
                     bytes += bytes_of(&request);
                     waiting.push(request);
                 }
-                Ok(Message::Stop) => return false,
+                Ok(Message::Roll) => return Next::Roll,
+                Ok(Message::Stop) => return Next::Stop,
                 Err(_) => break,
             }
         }
-        true
+        Next::Write
     }
 
     /// Everything waiting, durable when this returns.
@@ -329,7 +345,7 @@ fn begin_segment(
     disk.rename(&spare, &current.path).map_err(|error| LogError::io("rename", &spare, error))?;
     disk.sync_dir(&config.dir)
         .map_err(|error| LogError::io("flush the folder", &config.dir, error))?;
-    status.count_segment();
+    status.count_segment(begin.opened_at_ms);
     Ok(Begun { current, crc, info: SegmentInfo { opened_at_ms: begin.opened_at_ms } })
 }
 

@@ -9,6 +9,7 @@ use std::{
     io,
     ops::{Bound, RangeBounds},
     sync::Arc,
+    time::Instant,
 };
 
 use bytes::Bytes;
@@ -26,6 +27,7 @@ use super::{
 use crate::{
     limits::APPEND_BYTES_MAX,
     log::{Done, LogRecord, ShardLog},
+    timeline::Timeline,
 };
 
 /// Entries whose batch is kept decoded, so that what was just appended is not decoded again to be
@@ -38,18 +40,19 @@ pub(crate) const NORMAL: u8 = 1;
 const MEMBERSHIP: u8 = 2;
 
 /// One shard's log as openraft sees it. Clones are handles to the same.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct LogStore {
     log: ShardLog,
     decoded: Arc<Mutex<VecDeque<Entry>>>,
     snapshots: Option<watch::Receiver<Durable>>,
+    timeline: Option<Arc<Timeline>>,
 }
 
 impl LogStore {
     /// On a shard's log.
     #[must_use]
     pub fn new(log: ShardLog) -> Self {
-        Self { log, decoded: Arc::default(), snapshots: None }
+        Self { log, decoded: Arc::default(), snapshots: None, timeline: None }
     }
 
     /// Lets no purge mark pass what these snapshots cover. openraft purges while a received
@@ -57,6 +60,11 @@ impl LogStore {
     #[must_use]
     pub fn behind(self, snapshots: watch::Receiver<Durable>) -> Self {
         Self { snapshots: Some(snapshots), ..self }
+    }
+
+    /// Says when appends are flushed.
+    pub(super) fn timed(self, timeline: Arc<Timeline>) -> Self {
+        Self { timeline: Some(timeline), ..self }
     }
 
     async fn snapshot_of(&mut self, index: u64) -> io::Result<()> {
@@ -217,7 +225,14 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             })?);
         }
         self.keep_decoded(&entries);
-        self.log.append(records, Box::new(move |result| callback.log_io_completed(result)));
+        let timed = self.timeline.clone().map(|timeline| (timeline, Instant::now()));
+        let flushed = move |result| {
+            if let Some((timeline, appended)) = timed {
+                timeline.flush(appended);
+            }
+            callback.log_io_completed(result);
+        };
+        self.log.append(records, Box::new(flushed));
         Ok(())
     }
 

@@ -10,7 +10,7 @@ pub mod snapshot;
 mod state_machine;
 pub mod types;
 
-use std::{collections::BTreeSet, path::Path, sync::Arc};
+use std::{collections::BTreeSet, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use onsale_state::{Batch, Outcome, Shard};
@@ -125,6 +125,7 @@ impl Replica {
     pub(crate) async fn start(parts: Parts<'_>) -> Result<Replica, Error> {
         let shard = u32::from(parts.shard_no);
         let store = Store::open(parts.data_dir, parts.shard_no)?;
+        let timeline = parts.metrics.timeline.clone();
         let machine = Machine::open(parts.shard, store, parts.observer, parts.metrics)?;
         let purged = parts.log.state().purged.map(|mark| mark.index);
         if let Some(purged) = purged
@@ -149,7 +150,8 @@ impl Replica {
         let ended = |reason: String| Error::Replica { shard, reason };
         let config = Arc::new(config.validate().map_err(|error| ended(error.to_string()))?);
         let network = Network { peers: parts.peers, shard: parts.shard_no };
-        let log_store = log_store::LogStore::new(parts.log).behind(machine.store.durable());
+        let log_store =
+            log_store::LogStore::new(parts.log).behind(machine.store.durable()).timed(timeline);
         let state_machine = StateMachine(machine.clone());
         let raft = Raft::new(parts.node, config, network, log_store, state_machine).await;
         let raft = raft.map_err(|error| ended(error.to_string()))?;
@@ -232,19 +234,23 @@ impl Replica {
         self.metrics.borrow().membership_config.membership().voter_ids().collect()
     }
 
-    /// Snapshots everything applied so far, then lets go of it in the log but for `keep` entries.
-    pub(crate) async fn force_snapshot_and_purge(&self, keep: u64) {
-        let applied = self.status().applied;
-        if self.raft.trigger().snapshot().await.is_err() {
-            return;
+    /// Begins a snapshot of everything applied so far, unless one is under way.
+    pub(crate) async fn begin_snapshot(&self) {
+        let _ = self.raft.trigger().snapshot().await;
+    }
+
+    /// Lets go of the log's entries up to this one, as soon as nobody reads them any more.
+    pub(crate) async fn purge_to(&self, index: u64) {
+        let _ = self.raft.trigger().purge_log(index).await;
+    }
+
+    /// Deletes snapshots that a newer one has replaced and that are older than this.
+    pub(crate) async fn drop_old_snapshots(&self, age: Duration) {
+        let machine = self.machine.clone();
+        let dropping = tokio::task::spawn_blocking(move || machine.store.drop_old(age));
+        if let Ok(Err(error)) = dropping.await {
+            tracing::warn!(%error, "an old snapshot cannot be deleted");
         }
-        let mut changes = self.changes();
-        let waiting = tokio::time::timeout(SNAPSHOT_TIMEOUT, async {
-            while self.status().snapshot < applied && changes.next().await {}
-        });
-        let _ = waiting.await;
-        let upto = self.status().snapshot.saturating_sub(keep);
-        let _ = self.raft.trigger().purge_log(upto).await;
     }
 
     /// Ends taking part. Nothing acknowledged is lost by not calling it.

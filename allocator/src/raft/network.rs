@@ -36,7 +36,7 @@ use crate::{
     limits::{
         APPEND_TIMEOUT, SNAPSHOT_PIECE_BYTES, SNAPSHOT_PIECES_MAX, SNAPSHOT_TIMEOUT, VOTE_TIMEOUT,
     },
-    shard::log_time::{Clocks, wall_ms},
+    shard::log_time::Clocks,
 };
 
 type Client = RaftServiceClient<Channel>;
@@ -80,7 +80,7 @@ impl Peers {
 
     fn request(&self, shard: u16, payload: Bytes) -> RaftRequest {
         let cluster = self.inner.cluster.clone();
-        RaftRequest { shard: shard.into(), payload, clock_ms: wall_ms(), cluster }
+        RaftRequest { shard: shard.into(), payload, clock_ms: self.inner.clocks.wall_ms(), cluster }
     }
 }
 

@@ -1,8 +1,8 @@
 //! Owns how openraft applies entries to a shard, and how the shard is snapshotted and replaced.
 //!
 //! State lives in memory; it is the newest durable snapshot plus the log after it, so a snapshot is
-//! reported to openraft (which then purges) only when it is durable. Must never decide anything
-//! about seats, nor read a clock for the state.
+//! reported to openraft (which then purges) only when it is durable. It is copied a little at a
+//! time, between entries. Must never decide anything about seats, nor read a clock for the state.
 
 use std::{
     io,
@@ -11,18 +11,22 @@ use std::{
     time::Instant,
 };
 
-use onsale_state::{Batch, Change, Outcome, Shard};
+use onsale_state::{Batch, Change, Outcome, Shard, SnapshotCopy};
 use openraft::{
     AnyError, EntryPayload, RaftSnapshotBuilder, Snapshot, StorageIOError,
     storage::RaftStateMachine,
 };
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::{
     snapshot::{SnapshotFile, Store},
     types::{Entry, LogId, Outcomes, SnapshotMeta, StorageError, StoredMembership, TypeConfig},
 };
-use crate::{error::Error, metrics::ShardMetrics};
+use crate::{
+    error::Error,
+    limits::{SNAPSHOT_COPY_PAUSE, SNAPSHOT_COPY_RECORDS},
+    metrics::ShardMetrics,
+};
 
 /// Who wants to know what was applied. Called on the one task that applies, under the shard's lock.
 pub trait Observer: Send + Sync + 'static {
@@ -39,6 +43,8 @@ pub(super) struct Machine {
     pub(super) store: Store,
     observer: Arc<dyn Observer>,
     metrics: ShardMetrics,
+    /// A copy of the state is complete, or given up.
+    copied: Condvar,
 }
 
 #[derive(Clone, Default)]
@@ -68,7 +74,8 @@ impl Machine {
         }
         let index = marks.last_applied.map_or(0, |id| id.index);
         observer.replaced(index, &shard.lock());
-        Ok(Machine { shard, marks: Mutex::new(marks), store, observer, metrics })
+        let (marks, copied) = (Mutex::new(marks), Condvar::new());
+        Ok(Machine { shard, marks, store, observer, metrics, copied })
     }
 
     /// Index of the last applied entry, if there is one.
@@ -78,6 +85,9 @@ impl Machine {
 
     fn apply_one(&self, entry: Entry, changes: &mut Vec<Change>) -> Vec<Outcome> {
         let started = Instant::now();
+        if matches!(entry.payload, EntryPayload::Normal(_)) {
+            self.metrics.timeline.commit();
+        }
         let mut outcomes = Vec::new();
         changes.clear();
         let index = entry.log_id.index;
@@ -96,17 +106,18 @@ impl Machine {
         }
         drop(marks);
         self.metrics.apply_seconds.record(started.elapsed());
+        self.metrics.timeline.apply();
         self.metrics.applied_index.set(index as f64);
         count(&self.metrics, &outcomes);
         outcomes
     }
 
-    fn build(&self) -> Picture {
+    /// Marks the state as it is now. Takes little time; the rest is [`Picture::write`]'s.
+    fn begin_picture(self: &Arc<Self>) -> Picture {
         let started = Instant::now();
-        let shard = self.shard.lock();
+        let mut shard = self.shard.lock();
         let marks = self.marks.lock().clone();
-        let mut state = Vec::new();
-        shard.encode_snapshot(&mut state);
+        let copy = shard.begin_copy();
         drop(shard);
         let id = marks.last_applied.map_or_else(|| "empty".to_owned(), |id| id.to_string());
         let meta = SnapshotMeta {
@@ -114,14 +125,51 @@ impl Machine {
             last_membership: marks.membership,
             snapshot_id: id,
         };
-        Picture { meta, state, started }
+        self.metrics.snapshot_stall_seconds.record(started.elapsed());
+        Picture { machine: self.clone(), meta, copy, started }
     }
 }
 
+/// A snapshot on its way to the disk. The state is kept as it was until this is dropped.
 struct Picture {
+    machine: Arc<Machine>,
     meta: SnapshotMeta,
-    state: Vec<u8>,
+    copy: SnapshotCopy,
     started: Instant,
+}
+
+impl Picture {
+    /// Copies what is left, a little at a time, and writes it down.
+    fn write(mut self) -> io::Result<SnapshotFile> {
+        while self.copy_some() {
+            std::thread::sleep(SNAPSHOT_COPY_PAUSE);
+        }
+        self.machine.copied.notify_all();
+        let machine = &self.machine;
+        let copy = &self.copy;
+        let (bytes, file) =
+            machine.store.write(&self.meta, |writer| copy.write(|bytes| writer.put(bytes)))?;
+        machine.metrics.snapshot_bytes.set(bytes as f64);
+        machine.metrics.snapshot_seconds.record(self.started.elapsed());
+        Ok(file)
+    }
+
+    fn copy_some(&mut self) -> bool {
+        let mut shard = self.machine.shard.lock();
+        let started = Instant::now();
+        let more = shard.copy_some(&mut self.copy, SNAPSHOT_COPY_RECORDS);
+        self.machine.metrics.snapshot_stall_seconds.record(started.elapsed());
+        // Whoever waits comes next, not this thread again.
+        MutexGuard::unlock_fair(shard);
+        more
+    }
+}
+
+impl Drop for Picture {
+    fn drop(&mut self) {
+        self.machine.shard.lock().end_copy();
+        self.machine.copied.notify_all();
+    }
 }
 
 fn count(metrics: &ShardMetrics, outcomes: &[Outcome]) {
@@ -138,7 +186,7 @@ fn count(metrics: &ShardMetrics, outcomes: &[Outcome]) {
     metrics.rejected.increment(rejected);
 }
 
-/// openraft's handle for writing one snapshot; the state was encoded when it was made.
+/// openraft's handle for writing one snapshot: of the state as it was when the handle was made.
 pub(super) struct Builder {
     machine: Arc<Machine>,
     picture: Option<Picture>,
@@ -146,18 +194,11 @@ pub(super) struct Builder {
 
 impl RaftSnapshotBuilder<TypeConfig> for Builder {
     async fn build_snapshot(&mut self) -> Result<Snapshot<TypeConfig>, StorageError> {
-        let machine = self.machine.clone();
-        let picture = self.picture.take().unwrap_or_else(|| machine.build());
+        let picture = self.picture.take().unwrap_or_else(|| self.machine.begin_picture());
         let meta = picture.meta.clone();
-        let metrics = machine.metrics.clone();
-        let writing = tokio::task::spawn_blocking(move || {
-            let file = machine.store.write(&picture.meta, &picture.state);
-            metrics.snapshot_bytes.set(picture.state.len() as f64);
-            metrics.snapshot_seconds.record(picture.started.elapsed());
-            file
-        });
-        let written = writing.await.map_err(io::Error::other).flatten();
-        let file = written.map_err(|error| cannot_write(&error))?;
+        let written = tokio::task::spawn_blocking(move || picture.write()).await;
+        let file = written.map_err(io::Error::other).flatten();
+        let file = file.map_err(|error| cannot_write(&error))?;
         Ok(Snapshot { meta, snapshot: Box::new(file) })
     }
 }
@@ -191,7 +232,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     }
 
     async fn get_snapshot_builder(&mut self) -> Builder {
-        Builder { machine: self.0.clone(), picture: Some(self.0.build()) }
+        Builder { machine: self.0.clone(), picture: Some(self.0.begin_picture()) }
     }
 
     async fn begin_receiving_snapshot(&mut self) -> Result<Box<SnapshotFile>, StorageError> {
@@ -228,12 +269,18 @@ impl Machine {
         let state = Shard::decode_snapshot(&loaded.state).map_err(io::Error::other)?;
         self.metrics.snapshot_bytes.set(loaded.state.len() as f64);
         let mut shard = self.shard.lock();
-        *shard = state;
+        // A snapshot of ours that is being made is of the state that goes.
+        while shard.is_being_copied() {
+            self.copied.wait(&mut shard);
+        }
+        let before = std::mem::replace(&mut *shard, state);
         let mut marks = self.marks.lock();
         marks.last_applied = meta.last_log_id;
         marks.membership = meta.last_membership.clone();
         drop(marks);
         self.observer.replaced(meta.last_log_id.map_or(0, |id| id.index), &shard);
+        drop(shard);
+        drop(before);
         self.metrics.snapshots_installed.increment(1);
         Ok(())
     }

@@ -21,10 +21,7 @@ use super::{convert, deadline::deadline};
 use crate::{
     limits::{SNAPSHOT_BYTES_MAX, SNAPSHOT_TIMEOUT},
     raft::snapshot::SnapshotFile,
-    shard::{
-        Group, Groups,
-        log_time::{Clocks, wall_ms},
-    },
+    shard::{Group, Groups, log_time::Clocks},
 };
 
 /// What an internal proposal may take when its caller says nothing.
@@ -55,7 +52,7 @@ impl RaftApi {
 
     fn answer(&self, from: u64, clock_ms: u64, payload: Bytes) -> Response<RaftResponse> {
         self.clocks.heard(from, clock_ms);
-        Response::new(RaftResponse { payload, clock_ms: wall_ms() })
+        Response::new(RaftResponse { payload, clock_ms: self.clocks.wall_ms() })
     }
 
     async fn receive(&self, pieces: &mut Streaming<RaftRequest>) -> Result<Bytes, Status> {

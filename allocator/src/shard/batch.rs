@@ -188,6 +188,7 @@ impl Batcher {
         if replies.is_empty() {
             return;
         }
+        self.metrics.timeline.submit();
         match self.see_through(batch).await {
             Some((index, outcomes)) if outcomes.len() == replies.len() => {
                 for (reply, outcome) in replies.into_iter().zip(outcomes) {
@@ -202,6 +203,7 @@ impl Batcher {
             }
         }
         wake(woken);
+        self.metrics.timeline.reply();
     }
 
     /// Takes what fits one batch; what is over its time is answered and left out.

@@ -19,7 +19,7 @@ use tokio::{
 
 use super::{
     batch::{Batcher, Collector, Item, Reply},
-    log_time::{Clocks, LogTime, wall_ms},
+    log_time::{Clocks, LogTime},
 };
 use crate::{
     error::ProposeError,
@@ -89,17 +89,17 @@ impl State {
 
     /// Gives out the next entry's log time.
     pub(super) fn next_log_time(&self, voters: &[u64]) -> u64 {
-        let median_ms = self.clocks.median(self.node, voters);
-        let next_ms = self.log_time.lock().next(self.clocks.mono_ms(), median_ms);
-        let skew_ms = next_ms as f64 - wall_ms() as f64;
+        let median = self.clocks.median(self.node, voters);
+        let next_ms = self.log_time.lock().next(self.clocks.mono_ms(), median);
+        let skew_ms = next_ms as f64 - self.clocks.wall_ms() as f64;
         self.metrics.skew_seconds.set(skew_ms / 1_000.0);
         next_ms
     }
 
     /// What log time is now, if this node leads.
     pub(super) fn peek_log_time(&self, voters: &[u64]) -> u64 {
-        let median_ms = self.clocks.median(self.node, voters);
-        self.log_time.lock().peek(self.clocks.mono_ms(), median_ms)
+        let median = self.clocks.median(self.node, voters);
+        self.log_time.lock().peek(self.clocks.mono_ms(), median)
     }
 
     /// Whether an idle shard needs an entry so that time does its work.
@@ -205,6 +205,7 @@ impl Group {
         if !inner.replica.leads() {
             return item.reply.send_now(Err(ProposeError::NotLeader(inner.replica.leader())));
         }
+        inner.metrics.timeline.arrive();
         match inner.queue.try_send(item) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(item)) => {
@@ -290,6 +291,25 @@ impl Group {
     #[must_use]
     pub fn status(&self) -> ReplicaStatus {
         self.inner.replica.status()
+    }
+
+    /// Snapshots everything applied so far; whether that was durable in time.
+    pub async fn snapshot(&self, deadline: Deadline) -> bool {
+        let (replica, applied) = (&self.inner.replica, self.status().applied);
+        let mut changes = replica.changes();
+        let snapshotting = async {
+            while replica.status().snapshot < applied {
+                replica.begin_snapshot().await;
+                let before = replica.status().snapshot;
+                while replica.status().snapshot == before {
+                    if !changes.next().await {
+                        return false;
+                    }
+                }
+            }
+            true
+        };
+        tokio::time::timeout_at(deadline.instant(), snapshotting).await.unwrap_or(false)
     }
 
     pub(crate) fn replica(&self) -> &Replica {

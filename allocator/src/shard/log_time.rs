@@ -1,8 +1,8 @@
 //! Owns log time on the leader's side (design D5): forward by the monotonic clock from the last
 //! entry's time, corrected towards the median of the voters' wall clocks, never back.
 //!
-//! Pure: both clocks come in as numbers. Must never let one wrong clock move anything, nor decide
-//! anything inside `apply`.
+//! Both clocks come from outside: the monotonic one as numbers, the wall clock from whoever opened
+//! the node. Must never let one wrong clock move anything, nor decide anything inside `apply`.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -11,10 +11,8 @@ use tokio::time::Instant;
 
 use crate::limits::CLOCK_AGE_MAX;
 
-/// Unix milliseconds of this machine's wall clock.
-pub(crate) fn wall_ms() -> u64 {
-    onsale_proto::time::now_ms()
-}
+/// Tells the time: Unix milliseconds of a wall clock, which may be wrong or jump.
+pub type WallClock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 /// The peers' wall clocks as their calls told them, for all shards of a node.
 #[derive(Clone)]
@@ -23,6 +21,7 @@ pub struct Clocks {
 }
 
 struct ClocksInner {
+    wall: WallClock,
     start: Instant,
     peers: Mutex<BTreeMap<u64, Seen>>,
 }
@@ -36,12 +35,23 @@ struct Seen {
 
 impl Default for Clocks {
     fn default() -> Self {
-        let inner = ClocksInner { start: Instant::now(), peers: Mutex::new(BTreeMap::new()) };
-        Self { inner: Arc::new(inner) }
+        Self::new(Arc::new(onsale_proto::time::now_ms))
     }
 }
 
 impl Clocks {
+    /// Nothing heard yet; `wall` is this node's own clock.
+    #[must_use]
+    pub fn new(wall: WallClock) -> Self {
+        let peers = Mutex::new(BTreeMap::new());
+        Self { inner: Arc::new(ClocksInner { wall, start: Instant::now(), peers }) }
+    }
+
+    /// What this node's own wall clock shows.
+    pub(crate) fn wall_ms(&self) -> u64 {
+        (self.inner.wall)()
+    }
+
     /// Milliseconds of the monotonic clock since this process knows it.
     pub(crate) fn mono_ms(&self) -> u64 {
         u64::try_from(self.inner.start.elapsed().as_millis()).unwrap_or(u64::MAX)
@@ -70,22 +80,32 @@ impl Clocks {
     }
 
     /// The median of the voters' wall clocks, ours included; `None` unless a majority is known.
-    pub(crate) fn median(&self, own: u64, voters: &[u64]) -> Option<u64> {
+    pub(crate) fn median(&self, own: u64, voters: &[u64]) -> Option<Median> {
         let mut clocks = self.now(voters.iter().copied().filter(|node| *node != own));
         if voters.contains(&own) {
-            clocks.push(wall_ms());
+            clocks.push(self.wall_ms());
         }
         median(clocks, voters.len())
     }
 }
 
-/// The lower median, if more than half of the voters' clocks are known.
-fn median(mut clocks: Vec<u64>, voters: usize) -> Option<u64> {
+/// What the clock in the middle shows; of an even number, what both in the middle show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Median {
+    /// The slower one.
+    pub low_ms: u64,
+    /// The faster one.
+    pub high_ms: u64,
+}
+
+/// The median, if more than half of the voters' clocks are known.
+fn median(mut clocks: Vec<u64>, voters: usize) -> Option<Median> {
     if clocks.len() * 2 <= voters {
         return None;
     }
     clocks.sort_unstable();
-    clocks.get((clocks.len() - 1) / 2).copied()
+    let low_ms = *clocks.get((clocks.len() - 1) / 2)?;
+    Some(Median { low_ms, high_ms: *clocks.get(clocks.len() / 2)? })
 }
 
 /// One shard's log time as its leader gives it out.
@@ -110,26 +130,27 @@ impl LogTime {
         }
     }
 
-    /// What the next entry's time would be. `median_ms` is the median of the voters' wall clocks,
-    /// `None` while too few are known.
+    /// What the next entry's time would be. `median` is that of the voters' wall clocks, `None`
+    /// while too few are known. Between two clocks in the middle nothing is corrected: one of them
+    /// may be the wrong one.
     #[must_use]
-    pub fn peek(&self, mono_ms: u64, median_ms: Option<u64>) -> u64 {
+    pub fn peek(&self, mono_ms: u64, median: Option<Median>) -> u64 {
         let elapsed_ms = mono_ms.saturating_sub(self.at_mono_ms);
         let steady_ms = self.last_ms.saturating_add(elapsed_ms);
-        match median_ms {
+        match median {
             // Behind the clocks (an outage, or drift): catch up at once, holds are as long as told.
-            Some(median_ms) if median_ms > steady_ms => median_ms,
+            Some(Median { low_ms, .. }) if low_ms > steady_ms => low_ms,
             // Ahead of them: half speed until they have caught up.
-            Some(median_ms) if median_ms < steady_ms => {
-                median_ms.max(self.last_ms.saturating_add(elapsed_ms / 2))
+            Some(Median { high_ms, .. }) if high_ms < steady_ms => {
+                high_ms.max(self.last_ms.saturating_add(elapsed_ms / 2))
             }
             _ => steady_ms,
         }
     }
 
     /// Gives out the next entry's time.
-    pub fn next(&mut self, mono_ms: u64, median_ms: Option<u64>) -> u64 {
-        let next_ms = self.peek(mono_ms, median_ms);
+    pub fn next(&mut self, mono_ms: u64, median: Option<Median>) -> u64 {
+        let next_ms = self.peek(mono_ms, median);
         if next_ms > self.last_ms {
             *self = Self::new(next_ms, mono_ms);
         }
@@ -143,6 +164,10 @@ mod tests {
 
     const DAY: u64 = 86_400_000;
 
+    fn all_show(ms: u64) -> Option<Median> {
+        Some(Median { low_ms: ms, high_ms: ms })
+    }
+
     #[test]
     fn time_goes_on_by_the_monotonic_clock_while_no_majority_of_clocks_is_known() {
         let mut time = LogTime::new(1_000, 50);
@@ -151,7 +176,7 @@ mod tests {
         assert_eq!(time.next(75, None), 1_025);
         assert_eq!(median(vec![5], 3), None, "one of three is no majority");
         assert_eq!(median(vec![], 1), None);
-        assert_eq!(median(vec![5], 1), Some(5));
+        assert_eq!(median(vec![5], 1), all_show(5));
     }
 
     #[test]
@@ -170,18 +195,23 @@ mod tests {
     }
 
     #[test]
-    fn with_two_of_three_clocks_known_the_slower_one_counts() {
+    fn with_two_of_three_clocks_known_neither_alone_moves_anything() {
         let now = 20_000 * DAY;
-        assert_eq!(median(vec![now + DAY, now], 3), Some(now));
-        let mut time = LogTime::new(now, 0);
-        assert_eq!(time.next(100, median(vec![now - DAY, now], 3)), now + 50, "slower, not back");
+        for wrong in [0, now - DAY, now + DAY] {
+            let both = median(vec![wrong, now], 3);
+            let mut time = LogTime::new(now - 100, 0);
+            assert_eq!(time.next(100, both), now, "{wrong}: the monotonic clock goes on");
+        }
+        // Both agree that an hour is missing.
+        let mut time = LogTime::new(now - 3_600_000, 0);
+        assert_eq!(time.next(100, median(vec![now + 7, now], 3)), now);
     }
 
     #[test]
     fn the_first_entry_after_an_outage_catches_up() {
         let mut time = LogTime::new(1_000, 0);
-        assert_eq!(time.next(5, Some(1_000 + DAY)), 1_000 + DAY);
-        assert_eq!(time.next(10, Some(1_005 + DAY)), 1_005 + DAY);
+        assert_eq!(time.next(5, all_show(1_000 + DAY)), 1_000 + DAY);
+        assert_eq!(time.next(10, all_show(1_005 + DAY)), 1_005 + DAY);
     }
 
     #[test]
@@ -190,7 +220,7 @@ mod tests {
         let mut last = 10_000;
         let mut wall = 9_000;
         for mono in (0..4_000).step_by(100) {
-            let next = time.next(mono, Some(wall));
+            let next = time.next(mono, all_show(wall));
             assert!(next >= last && next - last <= 100, "{last} to {next}");
             last = next;
             wall += 100;
@@ -209,13 +239,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_peer_that_was_not_heard_for_long_does_not_count() {
-        let clocks = Clocks::default();
-        let own = wall_ms();
-        clocks.heard(2, own + 5_000_000);
-        clocks.heard(3, own + 6_000_000);
-        assert_eq!(clocks.median(9, &[2, 3]), Some(own + 5_000_000));
+        let clocks = Clocks::new(Arc::new(|| 7));
+        clocks.heard(2, 5_000_000);
+        clocks.heard(3, 6_000_000);
+        let both = |low_ms, high_ms| Some(Median { low_ms, high_ms });
+        assert_eq!(clocks.median(9, &[2, 3]), both(5_000_000, 6_000_000));
+        assert_eq!(clocks.median(1, &[1, 2, 3]), all_show(5_000_000), "our own counts");
         tokio::time::advance(Duration::from_secs(10)).await;
-        assert_eq!(clocks.median(9, &[2, 3]), Some(own + 5_010_000));
+        assert_eq!(clocks.median(9, &[2, 3]), both(5_010_000, 6_010_000));
         tokio::time::advance(CLOCK_AGE_MAX).await;
         assert_eq!(clocks.median(9, &[2, 3]), None);
     }

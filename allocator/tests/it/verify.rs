@@ -195,7 +195,7 @@ fn a_snapshot_with_good_checksums_and_another_state_is_found_out() {
     let mut forged = Vec::new();
     state.encode_snapshot(&mut forged);
     let store = snapshot::Store::open(&dirs[0], no).expect("the folder");
-    store.write(&loaded.meta, &forged).expect("written");
+    store.write(&loaded.meta, |writer| writer.put(&forged)).expect("written");
     let text = says(&verify(&dirs), 5);
     assert!(text.contains("INV-6") && text.contains(&snapshot.display().to_string()), "{text}");
 }

@@ -1,31 +1,30 @@
 //! Owns a shard's snapshot files: how they are written so that they are whole or not there, read
 //! back piece by piece with checksums, kept (the newest two) and received from a leader.
 //!
-//! A file is a head (magic, description, checksum), pieces of at most 256 KiB with a checksum each,
-//! and an end with the total. What goes over the wire is the file, byte for byte. Must never let an
-//! unfinished file be taken for a snapshot: writing is tmp, fsync, rename, fsync of the folder.
+//! Must never let an unfinished file be taken for a snapshot: writing is tmp, fsync, rename, fsync
+//! of the folder.
+
+mod file;
 
 use std::{
     fs::{self, File},
-    io::{self, Read as _, Write as _},
+    io,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
 };
 
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+pub use self::file::{Loaded, Writer, read_any};
 use super::types::SnapshotMeta;
 use crate::{
     error::Error,
-    limits::{SNAPSHOT_BYTES_MAX, SNAPSHOT_META_BYTES_MAX, SNAPSHOT_PIECE_BYTES, SNAPSHOTS_KEPT},
+    limits::{SNAPSHOT_FLUSH_BYTES, SNAPSHOT_PIECE_BYTES, SNAPSHOTS_KEPT},
 };
 
-const MAGIC: &[u8; 8] = b"ONSNAP01";
 const SUFFIX: &str = ".snapshot";
-const REMEDY: &str = "Do not delete or edit files; replace this replica: \
-    `onsale cluster remove-replica`, then `onsale cluster add-replica` with an empty folder";
 
 /// A snapshot file: openraft's handle of snapshot data. The open file survives its own deletion.
 #[derive(Debug)]
@@ -34,21 +33,6 @@ pub struct SnapshotFile {
     pub path: PathBuf,
     /// Open for reading, or for writing while it is received.
     pub file: File,
-}
-
-/// The description in a snapshot's head.
-#[derive(Serialize, Deserialize)]
-struct Head {
-    shard: u16,
-    meta: SnapshotMeta,
-}
-
-/// A snapshot read back.
-pub struct Loaded {
-    /// What it contains.
-    pub meta: SnapshotMeta,
-    /// The shard's encoded state.
-    pub state: Vec<u8>,
 }
 
 /// The snapshots of one shard on this node.
@@ -106,7 +90,7 @@ impl Store {
         let files = self.files().map_err(|error| Error::io(&self.dir, error))?;
         let mut first = None;
         for path in files {
-            match read(&path, self.shard) {
+            match file::read(&path, self.shard) {
                 Ok(loaded) => {
                     self.now_durable(loaded.meta.last_log_id.map(|id| id.index));
                     return Ok(Some(loaded));
@@ -145,30 +129,35 @@ impl Store {
         let Some(path) = files.into_iter().find(|path| !damaged.contains(path)) else {
             return Ok(None);
         };
-        let mut file = File::open(&path)?;
-        let head = read_head(&mut file).map_err(|wrong| invalid(&path, &wrong))?.0;
-        Ok(Some((head.meta, SnapshotFile { file: File::open(&path)?, path })))
+        let meta = file::meta_of(&path)?;
+        Ok(Some((meta, SnapshotFile { file: File::open(&path)?, path })))
     }
 
-    /// Writes a snapshot; it is durable on return.
+    /// Writes a snapshot of whatever `fill` puts into it; it is durable on return. Says how many
+    /// bytes that was.
     ///
     /// # Errors
     /// When the disk refuses.
-    pub fn write(&self, meta: &SnapshotMeta, state: &[u8]) -> io::Result<SnapshotFile> {
+    pub fn write(
+        &self,
+        meta: &SnapshotMeta,
+        fill: impl FnOnce(&mut Writer<'_>) -> io::Result<()>,
+    ) -> io::Result<(u64, SnapshotFile)> {
         let mut incoming = self.incoming()?;
-        let head = Head { shard: self.shard, meta: meta.clone() };
-        let head = serde_json::to_vec(&head)?;
-        let mut out = io::BufWriter::with_capacity(SNAPSHOT_PIECE_BYTES, &mut incoming.file);
-        out.write_all(MAGIC)?;
-        write_piece(&mut out, &head)?;
-        for piece in state.chunks(SNAPSHOT_PIECE_BYTES) {
-            write_piece(&mut out, piece)?;
-        }
-        out.write_all(&0_u32.to_le_bytes())?;
-        out.write_all(&end_of(state.len() as u64))?;
-        out.flush()?;
-        drop(out);
-        self.adopt(incoming, meta)
+        let mut unflushed = 0;
+        let mut after_piece = |file: &File| {
+            unflushed += SNAPSHOT_PIECE_BYTES;
+            if unflushed >= SNAPSHOT_FLUSH_BYTES {
+                // Little by little: one large flush would keep the log's waiting.
+                file.sync_data()?;
+                unflushed = 0;
+            }
+            Ok(())
+        };
+        let mut writer = Writer::begin(&mut incoming.file, self.shard, meta, &mut after_piece)?;
+        fill(&mut writer)?;
+        let bytes = writer.finish()?;
+        Ok((bytes, self.adopt(incoming, meta)?))
     }
 
     /// A file to write a snapshot to; it counts once it is adopted.
@@ -204,12 +193,30 @@ impl Store {
         Ok(SnapshotFile { file: File::open(&path)?, path })
     }
 
+    /// Deletes what a newer snapshot has replaced and is older than `age`: what was erased since
+    /// (design D15) must not stay in it. The newest stays, and what stands in for a damaged one.
+    ///
+    /// # Errors
+    /// When the folder cannot be read or a file not be deleted.
+    pub fn drop_old(&self, age: Duration) -> io::Result<()> {
+        let files = self.files()?;
+        let damaged = self.damaged.lock().clone();
+        let good = files.iter().position(|file| !damaged.contains(file));
+        for file in files.iter().skip(good.map_or(files.len(), |newest| newest + 1)) {
+            let written = fs::metadata(file)?.modified()?;
+            if written.elapsed().is_ok_and(|elapsed| elapsed > age) {
+                fs::remove_file(file)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Reads a received file whole, checksums and all.
     ///
     /// # Errors
     /// When it is damaged or belongs to another shard.
     pub fn check(&self, path: &Path) -> Result<Loaded, Error> {
-        read(path, self.shard)
+        file::read(path, self.shard)
     }
 
     /// All snapshot files, newest first.
@@ -226,126 +233,6 @@ impl Store {
         files.reverse();
         Ok(files)
     }
-}
-
-/// Reads one snapshot file of whatever shard, checksums and all; for the verifier.
-///
-/// # Errors
-/// Which file is damaged where.
-pub fn read_any(path: &Path) -> Result<(u16, Loaded), Error> {
-    let mut file = File::open(path).map_err(|error| Error::io(path, error))?;
-    read_from(&mut file).map_err(|wrong| wrong.into_error(path))
-}
-
-fn read(path: &Path, shard: u16) -> Result<Loaded, Error> {
-    let (of, loaded) = read_any(path)?;
-    if of != shard {
-        let reason = format!("it is of shard {of}, not {shard}");
-        return Err(Wrong { offset: 0, reason }.into_error(path));
-    }
-    Ok(loaded)
-}
-
-/// What is wrong with a file, and where.
-struct Wrong {
-    offset: u64,
-    reason: String,
-}
-
-impl Wrong {
-    fn into_error(self, path: &Path) -> Error {
-        Error::Snapshot {
-            file: path.to_owned(),
-            offset: self.offset,
-            reason: self.reason,
-            remedy: REMEDY.to_owned(),
-        }
-    }
-}
-
-fn read_head(file: &mut File) -> Result<(Head, u64), Wrong> {
-    let mut magic = [0; 8];
-    fill(file, &mut magic, 0)?;
-    if &magic != MAGIC {
-        return Err(Wrong { offset: 0, reason: "it is not a snapshot of this version".to_owned() });
-    }
-    let mut offset = 8;
-    let head = read_piece(file, &mut offset, SNAPSHOT_META_BYTES_MAX)?.unwrap_or_default();
-    let head = serde_json::from_slice(&head)
-        .map_err(|error| Wrong { offset: 8, reason: format!("its description: {error}") })?;
-    Ok((head, offset))
-}
-
-fn read_from(file: &mut File) -> Result<(u16, Loaded), Wrong> {
-    let (Head { shard, meta }, mut offset) = read_head(file)?;
-    let mut state = Vec::new();
-    while let Some(piece) = read_piece(file, &mut offset, SNAPSHOT_PIECE_BYTES)? {
-        state.extend_from_slice(&piece);
-        if state.len() as u64 > SNAPSHOT_BYTES_MAX {
-            return Err(Wrong { offset, reason: "it is larger than any snapshot".to_owned() });
-        }
-    }
-    let mut rest = Vec::new();
-    file.take(13).read_to_end(&mut rest).map_err(|error| Wrong::io(offset, &error))?;
-    if rest != end_of(state.len() as u64) {
-        return Err(Wrong { offset, reason: "its end does not fit its content".to_owned() });
-    }
-    Ok((shard, Loaded { meta, state }))
-}
-
-impl Wrong {
-    fn io(offset: u64, error: &io::Error) -> Wrong {
-        Wrong { offset, reason: error.to_string() }
-    }
-}
-
-fn fill(file: &mut File, bytes: &mut [u8], offset: u64) -> Result<(), Wrong> {
-    file.read_exact(bytes).map_err(|error| match error.kind() {
-        io::ErrorKind::UnexpectedEof => Wrong { offset, reason: "it ends too early".to_owned() },
-        _ => Wrong::io(offset, &error),
-    })
-}
-
-/// The next piece; `None` at the end mark, whose checksum and total are still to be read.
-fn read_piece(file: &mut File, offset: &mut u64, max: usize) -> Result<Option<Vec<u8>>, Wrong> {
-    let mut length = [0; 4];
-    fill(file, &mut length, *offset)?;
-    let length = u32::from_le_bytes(length) as usize;
-    if length == 0 {
-        return Ok(None);
-    }
-    if length > max {
-        return Err(Wrong { offset: *offset, reason: "a length is out of range".to_owned() });
-    }
-    let mut crc = [0; 4];
-    fill(file, &mut crc, *offset)?;
-    let mut piece = vec![0; length];
-    fill(file, &mut piece, *offset)?;
-    if crc32c::crc32c(&piece) != u32::from_le_bytes(crc) {
-        return Err(Wrong { offset: *offset, reason: "a checksum does not fit".to_owned() });
-    }
-    *offset += 8 + length as u64;
-    Ok(Some(piece))
-}
-
-/// What follows the last piece: checksum and total.
-fn end_of(total: u64) -> [u8; 12] {
-    let total = total.to_le_bytes();
-    let mut end = [0; 12];
-    end[..4].copy_from_slice(&crc32c::crc32c(&total).to_le_bytes());
-    end[4..].copy_from_slice(&total);
-    end
-}
-
-fn write_piece(out: &mut impl io::Write, piece: &[u8]) -> io::Result<()> {
-    out.write_all(&(piece.len() as u32).to_le_bytes())?;
-    out.write_all(&crc32c::crc32c(piece).to_le_bytes())?;
-    out.write_all(piece)
-}
-
-fn invalid(path: &Path, wrong: &Wrong) -> io::Error {
-    let text = format!("{} at byte {}: {}", path.display(), wrong.offset, wrong.reason);
-    io::Error::new(io::ErrorKind::InvalidData, text)
 }
 
 /// Makes a folder and its parents, each entered durably into the one above.
@@ -379,6 +266,17 @@ mod tests {
         SnapshotMeta { last_log_id, snapshot_id: format!("s{index}"), ..SnapshotMeta::default() }
     }
 
+    fn put(store: &Store, index: u64, state: &[u8]) -> PathBuf {
+        let written = store.write(&meta(index), |writer| {
+            let (first, second) = state.split_at(state.len() / 3);
+            writer.put(first)?;
+            writer.put(second)
+        });
+        let (bytes, file) = written.expect("writes");
+        assert_eq!(bytes, state.len() as u64);
+        file.path
+    }
+
     #[test]
     fn the_newest_of_two_kept_snapshots_is_read_back() {
         let dir = tempfile::tempdir().expect("a folder");
@@ -386,7 +284,7 @@ mod tests {
         assert!(store.load().expect("loads").is_none() && store.is_empty().expect("reads"));
         let state: Vec<u8> = (0..SNAPSHOT_PIECE_BYTES * 2 + 77).map(|at| at as u8).collect();
         for index in [5, 90, 1_000] {
-            store.write(&meta(index), &state[..state.len() - index as usize]).expect("writes");
+            put(&store, index, &state[..state.len() - index as usize]);
         }
         assert_eq!(store.files().expect("lists").len(), SNAPSHOTS_KEPT);
         let loaded = store.load().expect("loads").expect("is there");
@@ -400,8 +298,8 @@ mod tests {
     fn a_flipped_byte_anywhere_is_found_and_the_snapshot_before_stands_in() {
         let dir = tempfile::tempdir().expect("a folder");
         let store = Store::open(dir.path(), 1).expect("opens");
-        store.write(&meta(1), b"the older state").expect("writes");
-        let path = store.write(&meta(2), b"the newer state").expect("writes").path;
+        put(&store, 1, b"the older state");
+        let path = put(&store, 2, b"the newer state");
         let good = fs::read(&path).expect("reads");
         for at in 0..good.len() {
             let mut bad = good.clone();
@@ -417,6 +315,24 @@ mod tests {
             fs::write(&path, &good[..length]).expect("writes");
             assert!(store.check(&path).is_err(), "{length} bytes");
         }
+    }
+
+    #[test]
+    fn what_was_replaced_goes_when_it_is_old_and_the_newest_stays() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let store = Store::open(dir.path(), 1).expect("opens");
+        put(&store, 1, b"with a name that was erased");
+        put(&store, 2, b"without");
+        store.drop_old(Duration::from_secs(3_600)).expect("lists");
+        assert_eq!(store.files().expect("lists").len(), 2, "it is not old yet");
+        for file in store.files().expect("lists") {
+            let file = File::options().write(true).open(file).expect("opens");
+            let yesterday = std::time::SystemTime::now() - Duration::from_secs(86_400);
+            file.set_modified(yesterday).expect("dates back");
+        }
+        store.drop_old(Duration::from_secs(3_600)).expect("deletes");
+        assert_eq!(store.files().expect("lists").len(), 1);
+        assert_eq!(store.load().expect("loads").expect("is there").state, b"without");
     }
 
     #[test]
