@@ -18,6 +18,9 @@ pub const BUDGET_MAX: Duration = Duration::from_secs(30);
 /// Rounds of other ready tasks that run before a batch is closed. Measured: see
 /// `docs/adr/0004-what-made-a-hold-cheaper.md`.
 pub const BATCH_GATHER_YIELDS: u32 = 16;
+/// Batches of one shard that are on their way through the log at once. Measured: see
+/// `docs/adr/0004-what-made-a-hold-cheaper.md`.
+pub const BATCHES_IN_FLIGHT_MAX: usize = 2;
 
 /// How long a batch may stay undecided before its commands are answered "unknown".
 pub const BATCH_WAIT_MAX: Duration = Duration::from_secs(10);

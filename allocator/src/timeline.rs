@@ -1,7 +1,8 @@
 //! Owns where a batch's time goes: queue → flush → replicate → apply → reply.
 //!
-//! One batch of a shard is on its way at a time, so that a few marks are enough; each is set once a
-//! batch, none per command. Must never be asked by anything that decides.
+//! Few batches of a shard are on their way at a time and they keep their order, so that one mark for
+//! each stage is enough: it belongs to the first batch that reached it, and one right behind that is
+//! not timed there. Nothing is done per command. Must never be asked by anything that decides.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -15,8 +16,8 @@ pub(crate) struct Timeline {
     start: Instant,
     /// When the first command came that is not submitted; like all marks in µs, 0 is none.
     arrived: AtomicU64,
-    /// A batch of ours is on its way.
-    submitted: AtomicU64,
+    /// Batches of ours that are on their way.
+    in_flight: AtomicU64,
     flushed: AtomicU64,
     applied: AtomicU64,
     queue: Histogram,
@@ -32,9 +33,9 @@ impl Timeline {
         replicate: Histogram,
         reply: Histogram,
     ) -> Timeline {
-        let [arrived, submitted, flushed, applied] = std::array::from_fn(|_| AtomicU64::new(0));
+        let [arrived, in_flight, flushed, applied] = std::array::from_fn(|_| AtomicU64::new(0));
         let start = Instant::now();
-        Timeline { start, arrived, submitted, flushed, applied, queue, flush, replicate, reply }
+        Timeline { start, arrived, in_flight, flushed, applied, queue, flush, replicate, reply }
     }
 
     fn now(&self) -> u64 {
@@ -45,6 +46,13 @@ impl Timeline {
     fn since(&self, mark: &AtomicU64) -> Option<Duration> {
         let at = mark.swap(0, Ordering::Relaxed);
         (at != 0).then(|| Duration::from_micros(self.now().saturating_sub(at)))
+    }
+
+    /// Sets a mark that is not set, if a batch of ours may be meant.
+    fn mark(&self, mark: &AtomicU64) {
+        if self.in_flight.load(Ordering::Relaxed) != 0 {
+            let _ = mark.compare_exchange(0, self.now(), Ordering::Relaxed, Ordering::Relaxed);
+        }
     }
 
     /// A command was queued.
@@ -59,17 +67,13 @@ impl Timeline {
         if let Some(waited) = self.since(&self.arrived) {
             self.queue.record(waited);
         }
-        self.flushed.store(0, Ordering::Relaxed);
-        self.applied.store(0, Ordering::Relaxed);
-        self.submitted.store(self.now(), Ordering::Relaxed);
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
     }
 
     /// What was appended since `appended` is flushed here.
     pub(crate) fn flush(&self, appended: Instant) {
         self.flush.record(appended.elapsed());
-        if self.submitted.load(Ordering::Relaxed) != 0 {
-            self.flushed.store(self.now(), Ordering::Relaxed);
-        }
+        self.mark(&self.flushed);
     }
 
     /// An entry with a batch is committed and will be applied.
@@ -81,16 +85,18 @@ impl Timeline {
 
     /// It is applied.
     pub(crate) fn apply(&self) {
-        if self.submitted.load(Ordering::Relaxed) != 0 {
-            self.applied.store(self.now(), Ordering::Relaxed);
-        }
+        self.mark(&self.applied);
     }
 
     /// Every command of the batch has its answer, or will never have one.
     pub(crate) fn reply(&self) {
-        self.submitted.store(0, Ordering::Relaxed);
         if let Some(replied) = self.since(&self.applied) {
             self.reply.record(replied);
+        }
+        if self.in_flight.fetch_sub(1, Ordering::Relaxed) == 1 {
+            // What was never decided leaves nothing behind.
+            self.flushed.store(0, Ordering::Relaxed);
+            self.applied.store(0, Ordering::Relaxed);
         }
     }
 }
@@ -132,6 +138,17 @@ mod tests {
         timeline.apply();
         timeline.reply();
         assert_eq!(counts(), [1, 2, 1, 1]);
+        // Two on their way: the first is timed, the second does not spoil it.
+        timeline.submit();
+        timeline.submit();
+        timeline.flush(Instant::now());
+        timeline.flush(Instant::now());
+        timeline.commit();
+        timeline.commit();
+        timeline.apply();
+        timeline.reply();
+        timeline.reply();
+        assert_eq!(counts(), [2, 4, 2, 2]);
         // A batch that was never decided leaves nothing behind.
         timeline.submit();
         timeline.flush(Instant::now());
@@ -139,6 +156,6 @@ mod tests {
         timeline.submit();
         timeline.commit();
         timeline.reply();
-        assert_eq!(counts(), [2, 3, 1, 1]);
+        assert_eq!(counts(), [2, 5, 2, 2]);
     }
 }

@@ -53,12 +53,35 @@ enum Phase {
     Idle,
 }
 
+/// Milliseconds since the server began, as of the last sweep: connections need no better, and a
+/// look at it costs nothing.
+#[derive(Debug)]
+struct Clock {
+    started: Instant,
+    now_ms: AtomicU64,
+}
+
+impl Clock {
+    fn new() -> Clock {
+        Clock { started: Instant::now(), now_ms: AtomicU64::new(0) }
+    }
+
+    fn advance(&self) {
+        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.now_ms.store(now, Ordering::Relaxed);
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.now_ms.load(Ordering::Relaxed)
+    }
+}
+
 /// An open connection.
 pub(crate) struct Connection {
     address: IpAddr,
-    started: Instant,
+    clock: Arc<Clock>,
     phase: AtomicU8,
-    /// Milliseconds after `started` when the phase began or last moved.
+    /// The server's time when the phase began or last moved.
     since_ms: AtomicU64,
     /// The same for when the client last stopped taking bytes, plus one; 0 while it takes them.
     stalled_ms: AtomicU64,
@@ -66,12 +89,12 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    fn new(address: IpAddr) -> Connection {
+    fn new(address: IpAddr, clock: Arc<Clock>) -> Connection {
         Connection {
             address,
-            started: Instant::now(),
             phase: AtomicU8::new(Phase::New as u8),
-            since_ms: AtomicU64::new(0),
+            since_ms: AtomicU64::new(clock.now_ms()),
+            clock,
             stalled_ms: AtomicU64::new(0),
             cut: Notify::new(),
         }
@@ -93,7 +116,7 @@ impl Connection {
     }
 
     fn now_ms(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+        self.clock.now_ms()
     }
 
     fn enter(&self, phase: Phase) {
@@ -128,7 +151,9 @@ impl Connection {
 
     /// What is overdue, if anything.
     fn overdue(&self, config: &Config) -> Option<&'static str> {
-        let now = self.now_ms();
+        // What was noted since the last sweep bears its time: nobody is cut off too early.
+        let sweep_ms = u64::try_from(config.sweep_interval().as_millis()).unwrap_or(0);
+        let now = self.now_ms().saturating_sub(sweep_ms);
         let stalled = self.stalled_ms.load(Ordering::Relaxed);
         if stalled > 0 && now.saturating_sub(stalled - 1) > config.write_stall_ms {
             return Some("write");
@@ -146,8 +171,8 @@ impl Connection {
 }
 
 /// All open connections.
-#[derive(Default)]
 struct Connections {
+    clock: Arc<Clock>,
     open: DashMap<u64, Arc<Connection>>,
     by_address: DashMap<AddressKey, u32>,
     count: AtomicU32,
@@ -188,6 +213,7 @@ impl Connections {
     }
 
     fn cut_overdue(&self, config: &Config) {
+        self.clock.advance();
         for connection in &self.open {
             if let Some(what) = connection.overdue(config) {
                 metrics::cut(what);
@@ -215,7 +241,12 @@ pub(crate) async fn serve(
     listener: TcpListener,
     stop: CancellationToken,
 ) -> Result<(), Error> {
-    let connections = Arc::new(Connections::default());
+    let connections = Arc::new(Connections {
+        clock: Arc::new(Clock::new()),
+        open: DashMap::new(),
+        by_address: DashMap::new(),
+        count: AtomicU32::new(0),
+    });
     let sweeping = tokio::spawn(sweep(edge.clone(), connections.clone()));
     let mut number = 0_u64;
     loop {
@@ -267,7 +298,7 @@ fn accept(
     peer: SocketAddr,
     stop: &CancellationToken,
 ) {
-    let connection = Arc::new(Connection::new(peer.ip()));
+    let connection = Arc::new(Connection::new(peer.ip(), connections.clock.clone()));
     let gauge = &edge.metrics.connections;
     match connections.admit(&edge.config, number, &connection, gauge) {
         Ok(place) => {

@@ -17,6 +17,18 @@ impl Deadline {
         Deadline(Instant::now() + timeout)
     }
 
+    /// So much from a moment that was read before.
+    #[must_use]
+    pub fn after_instant(now: Instant, timeout: Duration) -> Deadline {
+        Deadline(now + timeout)
+    }
+
+    /// What was left at a moment; zero when it had passed.
+    #[must_use]
+    pub fn remaining_at(self, now: Instant) -> Duration {
+        self.0.saturating_duration_since(now)
+    }
+
     /// What is left; zero when it has passed.
     #[must_use]
     pub fn remaining(self) -> Duration {

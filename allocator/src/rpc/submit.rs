@@ -20,7 +20,7 @@ use onsale_proto::{
     allocator::{Outcome, SubmitAnswer, SubmitItem, SubmitRequest, SubmitResponse},
 };
 use onsale_state::Command;
-use tokio::{sync::Notify, task::JoinHandle};
+use tokio::{sync::Notify, task::JoinHandle, time::Instant};
 use tonic::{Status, Streaming};
 
 use super::{convert, hold::AnswerStream};
@@ -81,6 +81,8 @@ impl Drop for Reading {
 
 async fn read(flow: Arc<Flow>, mut items: Streaming<SubmitRequest>) {
     while let Some(Ok(request)) = items.next().await {
+        // One look at the clock for all that arrived together.
+        let now = Instant::now();
         for item in request.items {
             while flow.unanswered.load(Ordering::Acquire) >= STREAM_UNANSWERED_MAX {
                 flow.room.notified().await;
@@ -88,7 +90,7 @@ async fn read(flow: Arc<Flow>, mut items: Streaming<SubmitRequest>) {
             flow.unanswered.fetch_add(1, Ordering::AcqRel);
             gauge!(STREAM_UNANSWERED).increment(1.0);
             let tag = item.tag;
-            if let Err(outcome) = dispatch(&flow, item) {
+            if let Err(outcome) = dispatch(&flow, item, now) {
                 let outcome = Some(*outcome);
                 flow.refused.lock().push(SubmitAnswer { tag, outcome });
                 flow.refused_ready.notify_one();
@@ -98,7 +100,7 @@ async fn read(flow: Arc<Flow>, mut items: Streaming<SubmitRequest>) {
 }
 
 /// Queues an item; what cannot be queued is answered at once.
-fn dispatch(flow: &Flow, item: SubmitItem) -> Result<(), Box<Outcome>> {
+fn dispatch(flow: &Flow, item: SubmitItem, now: Instant) -> Result<(), Box<Outcome>> {
     let SubmitItem { tag, shard, budget_ms, command } = item;
     let refuse = |failure: Failure| Box::new(convert::rejected(&failure));
     let group = flow.groups.get(shard as usize).filter(|group| group.no() > 0);
@@ -107,7 +109,7 @@ fn dispatch(flow: &Flow, item: SubmitItem) -> Result<(), Box<Outcome>> {
     let kind = convert::command(command, shard).map_err(refuse)?;
     let budget = Duration::from_millis(budget_ms.into()).min(BUDGET_MAX);
     let command = Command { not_after_ms: 0, kind };
-    group.submit(tag, command, Deadline::after(budget), &flow.collector);
+    group.submit(tag, command, Deadline::after_instant(now, budget), &flow.collector);
     Ok(())
 }
 

@@ -1,5 +1,5 @@
 //! Owns the way of commands into the log on the leader (design D6): what is queued becomes one
-//! entry, one entry at a time, no timer; outcomes go back by place with one wake per caller.
+//! entry, no timer, few entries at a time; outcomes go back by place with one wake per caller.
 //!
 //! Must never answer "failed" about a command that was submitted: that is "unknown". Must never
 //! submit a command whose time is over.
@@ -13,14 +13,17 @@ use onsale_state::{
     limits::{BATCH_BYTES_MAX, BATCH_COMMANDS_MAX},
 };
 use parking_lot::Mutex;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::group::State;
 use crate::{
     error::ProposeError,
-    limits::{BATCH_GATHER_YIELDS, BATCH_WAIT_MAX, LOST_LEAD_WAIT_MAX, TICK_INTERVAL},
+    limits::{
+        BATCH_GATHER_YIELDS, BATCH_WAIT_MAX, BATCHES_IN_FLIGHT_MAX, LOST_LEAD_WAIT_MAX,
+        TICK_INTERVAL,
+    },
     metrics::ShardMetrics,
-    raft::Replica,
+    raft::{Changes, Replica, Submitted},
 };
 
 /// The index of the entry that decided a command, and what came of it.
@@ -135,6 +138,8 @@ pub(super) struct Batcher {
     pub(super) metrics: ShardMetrics,
     /// When this task last wrote anything, to see whether the shard is idle.
     pub(super) wrote_at: Instant,
+    /// Room for batches in flight.
+    pub(super) room: Arc<Semaphore>,
 }
 
 impl Batcher {
@@ -150,6 +155,8 @@ impl Batcher {
                     biased;
                     taken = queue.recv_many(&mut received, BATCH_COMMANDS_MAX) => {
                         if taken == 0 {
+                            // What was submitted is seen through.
+                            let _ = self.room.acquire_many(BATCHES_IN_FLIGHT_MAX as u32).await;
                             return;
                         }
                     }
@@ -160,6 +167,9 @@ impl Batcher {
                 }
                 waiting.extend(received.drain(..));
             }
+            let Ok(permit) = self.room.clone().acquire_owned().await else {
+                return;
+            };
             // Under load, lets what is ready on its way here arrive first: fewer, larger entries.
             for _ in 0..BATCH_GATHER_YIELDS {
                 tokio::task::yield_now().await;
@@ -169,12 +179,13 @@ impl Batcher {
                 waiting.push_back(item);
             }
             self.metrics.queue_commands.set((queue.len() + waiting.len()) as f64);
-            self.submit(&mut waiting).await;
+            self.submit(&mut waiting, permit).await;
         }
     }
 
-    /// Makes one batch of what fits and sees it through.
-    async fn submit(&mut self, waiting: &mut VecDeque<Item>) {
+    /// Makes one batch of what fits and submits it; a task of its own sees it through, so that the
+    /// next one can be on its way before.
+    async fn submit(&mut self, waiting: &mut VecDeque<Item>, permit: OwnedSemaphorePermit) {
         let mut woken = Vec::new();
         if !self.replica.leads() {
             let leader = self.replica.leader();
@@ -189,27 +200,32 @@ impl Batcher {
             return;
         }
         self.metrics.timeline.submit();
-        match self.see_through(batch).await {
-            Some((index, outcomes)) if outcomes.len() == replies.len() => {
-                for (reply, outcome) in replies.into_iter().zip(outcomes) {
-                    reply.send(Ok((index, outcome)), &mut woken);
-                }
-            }
-            _ => {
-                self.metrics.unknown.increment(1);
-                for reply in replies {
-                    reply.send(Err(ProposeError::Unknown), &mut woken);
-                }
-            }
-        }
-        wake(woken);
-        self.metrics.timeline.reply();
+        let submission = self.hand_in(batch, replies).await;
+        let timeline = self.metrics.timeline.clone();
+        tokio::spawn(async move {
+            submission.see_through().await;
+            timeline.reply();
+            drop(permit);
+        });
+    }
+
+    /// From here on no answer means "unknown".
+    async fn hand_in(&mut self, batch: Batch, replies: Vec<Reply>) -> Submission {
+        let submitted_at = Instant::now();
+        self.wrote_at = submitted_at;
+        // Taken before, so that a lead lost in between is noticed.
+        let changes = self.replica.changes();
+        let submitted = self.replica.submit(batch).await;
+        let commit_seconds = self.metrics.commit_seconds.clone();
+        let unknown = self.metrics.unknown.clone();
+        Submission { submitted_at, changes, submitted, replies, commit_seconds, unknown }
     }
 
     /// Takes what fits one batch; what is over its time is answered and left out.
     fn form(&self, log_time_ms: u64, waiting: &mut VecDeque<Item>) -> (Batch, Vec<Reply>) {
         let mut commands = Vec::with_capacity(waiting.len().min(BATCH_COMMANDS_MAX));
         let mut replies = Vec::with_capacity(commands.capacity());
+        let now = tokio::time::Instant::now();
         let mut bytes = 0;
         let mut closed = &self.metrics.closed_by_queue;
         while let Some(item) = waiting.front() {
@@ -225,7 +241,7 @@ impl Batcher {
             let Some(Item { mut command, deadline, reply }) = waiting.pop_front() else {
                 break;
             };
-            let left = deadline.remaining();
+            let left = deadline.remaining_at(now);
             if left.is_zero() {
                 self.metrics.expired.increment(1);
                 // It was never submitted; whoever still listens may ask again.
@@ -246,25 +262,6 @@ impl Batcher {
         (Batch { log_time_ms, commands }, replies)
     }
 
-    /// Submits a batch and waits for its outcomes; `None` is "unknown".
-    async fn see_through(&mut self, batch: Batch) -> Option<(u64, Vec<Outcome>)> {
-        let submitted_at = Instant::now();
-        self.wrote_at = submitted_at;
-        let mut changes = self.replica.changes();
-        let mut submitted = self.replica.submit(batch).await?;
-        let outcomes = tokio::select! {
-            outcomes = submitted.outcomes() => outcomes,
-            () = tokio::time::sleep(BATCH_WAIT_MAX) => None,
-            () = changes.lost_lead() => {
-                // The entry may be the new leader's next commit: a moment more can know it.
-                let waiting = tokio::time::timeout(LOST_LEAD_WAIT_MAX, submitted.outcomes());
-                waiting.await.ok().flatten()
-            }
-        };
-        self.metrics.commit_seconds.record(submitted_at.elapsed());
-        outcomes
-    }
-
     /// Lets time pass in an idle shard, where time has something to do.
     async fn tick(&mut self) {
         if !self.replica.leads() {
@@ -277,7 +274,57 @@ impl Batcher {
         self.metrics.ticks.increment(1);
         let log_time_ms = self.state.next_log_time(&self.replica.voters());
         let command = Command { not_after_ms: u64::MAX, kind: CommandKind::Tick };
-        let _ = self.see_through(Batch { log_time_ms, commands: vec![command] }).await;
+        let batch = Batch { log_time_ms, commands: vec![command] };
+        self.hand_in(batch, Vec::new()).await.see_through().await;
+    }
+}
+
+/// A batch on its way through the log.
+struct Submission {
+    submitted_at: Instant,
+    changes: Changes,
+    submitted: Option<Submitted>,
+    replies: Vec<Reply>,
+    commit_seconds: metrics::Histogram,
+    unknown: metrics::Counter,
+}
+
+impl Submission {
+    /// Waits for the outcomes and answers everyone.
+    async fn see_through(mut self) {
+        let mut woken = Vec::new();
+        match self.outcomes().await {
+            Some((index, outcomes))
+                if outcomes.len() == self.replies.len() || self.replies.is_empty() =>
+            {
+                for (reply, outcome) in self.replies.into_iter().zip(outcomes) {
+                    reply.send(Ok((index, outcome)), &mut woken);
+                }
+            }
+            _ => {
+                self.unknown.increment(1);
+                for reply in self.replies {
+                    reply.send(Err(ProposeError::Unknown), &mut woken);
+                }
+            }
+        }
+        wake(woken);
+    }
+
+    /// `None` is "unknown".
+    async fn outcomes(&mut self) -> Option<(u64, Vec<Outcome>)> {
+        let submitted = self.submitted.as_mut()?;
+        let outcomes = tokio::select! {
+            outcomes = submitted.outcomes() => outcomes,
+            () = tokio::time::sleep(BATCH_WAIT_MAX) => None,
+            () = self.changes.lost_lead() => {
+                // The entry may be the new leader's next commit: a moment more can know it.
+                let waiting = tokio::time::timeout(LOST_LEAD_WAIT_MAX, submitted.outcomes());
+                waiting.await.ok().flatten()
+            }
+        };
+        self.commit_seconds.record(self.submitted_at.elapsed());
+        outcomes
     }
 }
 

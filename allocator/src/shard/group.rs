@@ -13,7 +13,7 @@ use onsale_mesh::Deadline;
 use onsale_state::{Change, Command, EventNo, EventView, Outcome, Shard, ShardNo};
 use parking_lot::Mutex;
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{Semaphore, mpsc, oneshot, watch},
     task::JoinSet,
 };
 
@@ -24,6 +24,7 @@ use super::{
 use crate::{
     error::ProposeError,
     feed::Hub,
+    limits::BATCHES_IN_FLIGHT_MAX,
     metrics::ShardMetrics,
     raft::{Observer, Replica, ReplicaStatus},
 };
@@ -156,6 +157,7 @@ impl Group {
             state: state.clone(),
             metrics: metrics.clone(),
             wrote_at: Instant::now(),
+            room: Arc::new(Semaphore::new(BATCHES_IN_FLIGHT_MAX)),
         };
         tasks.spawn(batcher.run(items));
         tasks.spawn(confirm_reads(replica.clone(), readers));
