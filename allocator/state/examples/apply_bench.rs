@@ -274,9 +274,14 @@ fn main() {
         asked = ["rush", "steady", "best"].map(Into::into).into();
     }
     for name in asked {
-        match &*name {
-            "rush" => RUSH.run(),
-            "steady" => STEADY.run(),
+        let (name, batches) = match name.split_once(':') {
+            Some((name, batches)) => (name, Some(batches.parse().expect("a number of batches"))),
+            None => (&*name, None),
+        };
+        let of = |run: Run| Run { batches: batches.unwrap_or(run.batches), ..run };
+        match name {
+            "rush" => of(RUSH).run(),
+            "steady" => of(STEADY).run(),
             "best" => best_available(),
             name => panic!("no such run: {name}"),
         }

@@ -149,7 +149,7 @@ impl Shard {
         for hold in slots.iter().filter_map(|&slot| self.holds.slab.get(slot)) {
             let event = &self.events[hold.event as usize];
             read ^= event.buyers.touch(hold.buyer);
-            read ^= hold.places.first().map_or(0, |place| event.touch(place.0));
+            read ^= hold.places().first().map_or(0, |place| event.touch(place.0));
         }
         read
     }
@@ -158,11 +158,9 @@ impl Shard {
     fn warm_up_forget(&self, slots: &mut Vec<u32>) {
         let now = self.log_time_ms;
         let mut read = 0u64;
-        let ended = || self.holds.ended.iter().take_while(|&&(at, _)| at <= now);
-        for &(_, slot) in ended() {
-            read ^= u64::from(self.holds.slab[slot].extensions);
-        }
-        for &(_, slot) in ended() {
+        slots.clear();
+        slots.extend(self.holds.forgettable(now));
+        for &slot in slots.iter() {
             let hold = &self.holds.slab[slot];
             read ^= self.dedup.touch(hold.key) ^ self.holds.touch(hold.id);
         }
@@ -171,14 +169,14 @@ impl Shard {
             slots.extend(self.events[event as usize].clock.due_slots(now));
         }
         let holds = slots.iter().filter_map(|&slot| self.holds.slab.get(slot));
-        read = holds.fold(read, |read, hold| read ^ hold.expires_at_ms);
+        read = holds.fold(read, |read, hold| read ^ hold.held_at_ms);
         std::hint::black_box(read ^ self.touch_held(slots));
     }
 
     /// Forgets keys whose time is over, and ended holds with theirs.
     fn forget(&mut self) {
         let now = self.log_time_ms;
-        while let Some(&(_, slot)) = self.holds.ended.front().filter(|&&(at, _)| at <= now) {
+        while let Some(slot) = self.holds.first_forgettable(now) {
             self.holds.ended.pop_front();
             let key = self.holds.remove(slot);
             self.dedup.remove(key, KeyOwner::Hold(slot));
@@ -221,7 +219,7 @@ impl Shard {
         }
         holds.sort_unstable_by_key(|&slot| {
             let hold = &self.holds.slab[slot];
-            (hold.expires_at_ms, hold.id)
+            (hold.expires_at_ms(), hold.id)
         });
         holds.dedup();
         for hold in holds {

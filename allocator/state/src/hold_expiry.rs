@@ -39,7 +39,9 @@ pub(crate) struct EventClock {
 /// Is this queue entry still what it says?
 fn is_current(holds: &Slab<Hold>, event: u32, expires_at_ms: LogTimeMs, slot: u32) -> bool {
     holds.get(slot).is_some_and(|hold| {
-        hold.event == event && hold.state == HoldState::Live && hold.expires_at_ms == expires_at_ms
+        hold.event == event
+            && hold.state == HoldState::Live
+            && hold.expires_at_ms() == expires_at_ms
     })
 }
 

@@ -111,14 +111,14 @@ impl Shard {
         let now = self.log_time_ms;
         let id = hold.id;
         if hold.state.has_seats() {
-            event.own(&hold.places, SeatState::Held, slot, found);
-            count(&mut event.buyers, hold.buyer, hold.places.len());
+            event.own(hold.places(), SeatState::Held, slot, found);
+            count(&mut event.buyers, hold.buyer, hold.places().len());
         }
         event.live += usize::from(hold.state == HoldState::Live);
-        found.expect("INV-3", hold.state != HoldState::Live || hold.expires_at_ms > now, || {
+        found.expect("INV-3", hold.state != HoldState::Live || hold.expires_at_ms() > now, || {
             format!("{id:?} is live after its expiry")
         });
-        let order = (hold.order != NONE).then(|| self.orders.slab.get(hold.order)).flatten();
+        let order = (hold.order() != NONE).then(|| self.orders.slab.get(hold.order())).flatten();
         let fits = match hold.state {
             HoldState::InCheckout => order.is_some_and(|order| order.status.is_undecided()),
             HoldState::Sold => order.is_some_and(|order| order.status.has_seats()),
@@ -131,10 +131,10 @@ impl Shard {
             HoldState::Sold => order.is_some_and(|o| o.status == OrderStatus::Confirmed),
             HoldState::Released | HoldState::Expired => true,
         };
-        found.expect("INV-5", over == (hold.ended_at_ms != 0) || now == 0, || {
-            format!("{id:?} is {:?} and ended at {}", hold.state, hold.ended_at_ms)
+        found.expect("INV-5", over == hold.ended_at_ms().is_some(), || {
+            format!("{id:?} is {:?} and ended at {:?}", hold.state, hold.ended_at_ms())
         });
-        found.expect("INV-9", hold.held_at_ms <= now && hold.ended_at_ms <= now, || {
+        found.expect("INV-9", hold.held_at_ms.max(hold.ended_at_ms().unwrap_or(0)) <= now, || {
             format!("{id:?} was held or ended in the future")
         });
     }
@@ -150,7 +150,8 @@ impl Shard {
             count(&mut event.cards, order.card, seats);
         }
         let hold = self.holds.slot(order.hold).map(|hold| &self.holds.slab[hold]);
-        let its_own = hold.is_some_and(|hold| hold.order == slot && hold.places == order.places);
+        let its_own =
+            hold.is_some_and(|hold| hold.order() == slot && *hold.places() == *order.places);
         let held = match order.status {
             OrderStatus::Processing | OrderStatus::ActionRequired => {
                 event.fences += 1;
@@ -207,7 +208,7 @@ impl Shard {
         let limits = &self.limits;
         let alive = self.holds.slab.iter().filter(|(_, hold)| hold.state.has_seats()).count();
         found.expect("INV-11", alive == self.holds.alive, || "holds are miscounted".to_owned());
-        let ended = self.holds.slab.iter().filter(|(_, hold)| hold.ended_at_ms != 0).count();
+        let ended = self.holds.slab.iter().filter(|(_, hold)| hold.ended_at_ms().is_some()).count();
         found.expect("INV-11", ended == self.holds.ended.len(), || {
             format!("{ended} holds ended, {} will be forgotten", self.holds.ended.len())
         });

@@ -75,7 +75,7 @@ impl Shard {
             Some(slot) => slot,
             None => panic!("an order without a hold"),
         };
-        self.holds.slab[hold_slot].order = order_slot;
+        self.holds.slab[hold_slot].set_order(order_slot);
         let event = &mut self.events[event_slot as usize];
         event.clock.live -= 1;
         buyer_limit::add(&mut event.emails, email, places);
@@ -85,8 +85,8 @@ impl Shard {
             let event = &mut self.events[event_slot as usize];
             event.clock.fences.insert((fence, id, order_slot));
             let hold = &self.holds.slab[hold_slot];
-            let until = fence.max(hold.expires_at_ms);
-            announce(event, &hold.places, SeatState::Held, key_tag(hold.key), until, changes);
+            let until = fence.max(hold.expires_at_ms());
+            announce(event, hold.places(), SeatState::Held, key_tag(hold.key), until, changes);
             self.set_status(order_slot, status, changes);
             self.add_job(order_slot, JobKind::Authorise, 0, 0);
             self.reschedule(event_slot);
@@ -102,8 +102,8 @@ impl Shard {
         let hold = &self.holds.slab[hold_slot];
         let event = &mut self.events[hold.event as usize];
         let (held, sold) = ((SeatState::Held, hold_slot), (SeatState::Sold, order_slot));
-        event.transition(&hold.places, held, sold);
-        announce(event, &hold.places, SeatState::Sold, key_tag(hold.key), 0, changes);
+        event.transition(hold.places(), held, sold);
+        announce(event, hold.places(), SeatState::Sold, key_tag(hold.key), 0, changes);
         self.set_status(order_slot, OrderStatus::Sold, changes);
     }
 
@@ -133,16 +133,16 @@ impl Shard {
         self.fail(order_slot, code, reason, changes);
         self.holds.clear_order(hold_slot);
         let hold = &self.holds.slab[hold_slot];
-        if hold.expires_at_ms <= self.log_time_ms {
+        if hold.expires_at_ms() <= self.log_time_ms {
             self.end_hold(hold_slot, HoldState::Expired, changes);
             return;
         }
-        let (event_slot, ttl_ms, until) = (hold.event, hold.ttl_ms, hold.expires_at_ms);
+        let (event_slot, ttl_ms, until) = (hold.event, hold.ttl_ms, hold.expires_at_ms());
         self.holds.set_state(hold_slot, HoldState::Live);
         let event = &mut self.events[event_slot as usize];
         event.clock.live += 1;
         let hold = &self.holds.slab[hold_slot];
-        announce(event, &hold.places, SeatState::Held, key_tag(hold.key), until, changes);
+        announce(event, hold.places(), SeatState::Held, key_tag(hold.key), until, changes);
         self.schedule_hold(hold_slot, ttl_ms);
     }
 

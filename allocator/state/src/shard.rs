@@ -16,7 +16,7 @@ use crate::{
     hold::{HoldState, Holds},
     ids::{EventNo, KeyHash, LogTimeMs, SectionNo, ShardNo},
     job::Outbox,
-    limits::{DEDUP_AFTER_HOLD_MS, Limits},
+    limits::Limits,
     order::Orders,
     outcome::Rejection,
     seat_word::SeatState,
@@ -132,7 +132,7 @@ impl Shard {
     /// Lets a live hold expire at its time.
     pub(crate) fn schedule_hold(&mut self, hold_slot: u32, ttl_ms: u32) {
         let hold = &self.holds.slab[hold_slot];
-        let (event_slot, expires_at_ms) = (hold.event, hold.expires_at_ms);
+        let (event_slot, expires_at_ms) = (hold.event, hold.expires_at_ms());
         let clock = &mut self.events[event_slot as usize].clock;
         clock.push(&self.holds.slab, (event_slot, hold_slot), ttl_ms, expires_at_ms);
         if clock.next_at_ms.is_none_or(|next| expires_at_ms < next) {
@@ -146,20 +146,19 @@ impl Shard {
         assert!(hold.state.has_seats(), "a hold ended twice");
         let event = &mut self.events[hold.event as usize];
         let available = (SeatState::Available, 0);
-        event.transition(&hold.places, (SeatState::Held, hold_slot), available);
-        buyer_limit::subtract(&mut event.buyers, hold.buyer, hold.places.len());
+        event.transition(hold.places(), (SeatState::Held, hold_slot), available);
+        buyer_limit::subtract(&mut event.buyers, hold.buyer, hold.places().len());
         if hold.state == HoldState::Live {
             event.clock.live -= 1;
         }
-        announce(event, &hold.places, SeatState::Available, 0, 0, changes);
+        announce(event, hold.places(), SeatState::Available, 0, 0, changes);
         self.holds.set_state(hold_slot, state);
         self.finish_hold(hold_slot);
     }
 
     /// The hold's life is over; from now its key lives as long as the design says.
     pub(crate) fn finish_hold(&mut self, hold_slot: u32) {
-        let now = self.log_time_ms;
-        self.holds.end(hold_slot, now, now.saturating_add(DEDUP_AFTER_HOLD_MS));
+        self.holds.end(hold_slot, self.log_time_ms);
     }
 }
 

@@ -159,11 +159,11 @@ impl Shard {
             event: event.event,
             state: hold.state,
             held_at_ms: hold.held_at_ms,
-            expires_at_ms: hold.expires_at_ms,
-            extensions: hold.extensions,
-            places: event.places(&hold.places, hold.price_list),
+            expires_at_ms: hold.expires_at_ms(),
+            extensions: hold.extensions(),
+            places: event.places(hold.places(), hold.price_list),
             currency: event.currency,
-            order: (hold.order != NONE).then(|| self.orders.slab[hold.order].id),
+            order: (hold.order() != NONE).then(|| self.orders.slab[hold.order()].id),
         })
     }
 

@@ -119,7 +119,7 @@ impl Shard {
         }
         let hold = &self.holds.slab[slot];
         let event = &self.events[hold.event as usize];
-        fields(event.total_minor(&hold.places, hold.price_list))?;
+        fields(event.total_minor(hold.places(), hold.price_list))?;
         match hold.state {
             HoldState::Live => Ok(slot),
             HoldState::InCheckout => Err(Rejection::HoldInCheckout),
@@ -154,7 +154,7 @@ impl Shard {
         let hold = &self.holds.slab[hold_slot];
         let event = &self.events[hold.event as usize];
         let seats_max = event.rules.seats_per_buyer_max;
-        let (seats, card) = (hold.places.len(), command.card.unwrap_or(0));
+        let (seats, card) = (hold.places().len(), command.card.unwrap_or(0));
         if buyer_limit::exceeds(&event.emails, command.email, seats, seats_max)
             || buyer_limit::exceeds(&event.cards, card, seats, seats_max)
         {
@@ -194,8 +194,8 @@ impl Shard {
             failure: None,
             event: hold.event,
             price_list: hold.price_list,
-            places: hold.places.clone(),
-            total_minor: event.total_minor(&hold.places, hold.price_list),
+            places: hold.places().into(),
+            total_minor: event.total_minor(hold.places(), hold.price_list),
             hold: hold.id,
             job: None,
             payment_method: "".into(),

@@ -33,7 +33,7 @@ impl Shard {
             return Outcome::rejected(Rejection::NotFound { what: "hold" });
         };
         let hold = &mut self.holds.slab[slot];
-        if command.extensions_seen > hold.extensions {
+        if command.extensions_seen > hold.extensions() {
             let (field, reason) = ("extensions_seen", "is more than the hold has had");
             return Outcome::rejected(Rejection::Invalid { field, reason });
         }
@@ -47,22 +47,22 @@ impl Shard {
             expires_at_ms,
             extensions,
         };
-        if command.extensions_seen < hold.extensions {
-            return Outcome::replayed(extended(hold.expires_at_ms, hold.extensions));
+        if command.extensions_seen < hold.extensions() {
+            return Outcome::replayed(extended(hold.expires_at_ms(), hold.extensions()));
         }
         let event = &self.events[hold.event as usize];
-        if hold.extensions >= event.rules.hold_extensions_max {
+        if hold.extensions() >= event.rules.hold_extensions_max {
             return Outcome::rejected(Rejection::ExtensionLimitReached);
         }
-        hold.extensions += 1;
         // Where the ttl was shortened since, an extension must not take time away.
         let expires_at_ms = self.log_time_ms.saturating_add(event.rules.hold_ttl_ms.into());
-        let (ttl_ms, longer) = (event.rules.hold_ttl_ms, expires_at_ms > hold.expires_at_ms);
-        hold.expires_at_ms = hold.expires_at_ms.max(expires_at_ms);
-        let done = extended(hold.expires_at_ms, hold.extensions);
+        let (ttl_ms, longer) = (event.rules.hold_ttl_ms, expires_at_ms > hold.expires_at_ms());
+        let expires_at_ms = hold.expires_at_ms().max(expires_at_ms);
+        hold.set_extended(hold.extensions() + 1, expires_at_ms);
+        let done = extended(expires_at_ms, hold.extensions());
         if longer {
             let tag = key_tag(hold.key);
-            announce(event, &hold.places, SeatState::Held, tag, expires_at_ms, changes);
+            announce(event, hold.places(), SeatState::Held, tag, expires_at_ms, changes);
             self.schedule_hold(slot, ttl_ms);
         }
         Outcome::done(done)

@@ -12,13 +12,11 @@ use crate::{
     error::DecodeError,
     event::{EventState, PlaceRef, PlaceRefs},
     general_admission, hold as record,
-    hold::HoldState,
     ids::{HoldId, SeatNo},
     limits::HOLD_ITEMS_MAX,
     outcome::{Done, Held, Outcome, Rejection},
     seat_word::SeatState,
     shard::{Shard, announce, key_tag},
-    slab::NONE,
 };
 
 impl Idempotency {
@@ -136,8 +134,8 @@ impl Shard {
         Held {
             hold: hold.id,
             held_at_ms: hold.held_at_ms,
-            expires_at_ms: hold.held_at_ms.saturating_add(hold.ttl_ms.into()),
-            places: self.events[hold.event as usize].places(&hold.places, hold.price_list),
+            expires_at_ms: hold.first_expires_at_ms(),
+            places: self.events[hold.event as usize].places(hold.places(), hold.price_list),
         }
     }
 
@@ -193,25 +191,14 @@ impl Shard {
         };
         buyer_limit::add(&mut event.buyers, command.idempotency.buyer, places.len());
         event.clock.live += 1;
-        let slot = self.holds.insert(record::Hold {
-            id: command.hold,
-            key,
-            request: command.idempotency.request,
-            buyer: command.idempotency.buyer,
-            held_at_ms: now,
-            expires_at_ms,
-            ended_at_ms: 0,
-            places,
-            event: event_slot,
-            order: NONE,
-            ttl_ms,
-            price_list,
-            extensions: 0,
-            state: HoldState::Live,
-        });
-        let places = &self.holds.slab[slot].places;
-        event.transition(places, (SeatState::Available, 0), (SeatState::Held, slot));
-        announce(event, places, SeatState::Held, key_tag(key), expires_at_ms, changes);
+        let slot = self.holds.insert(record::Hold::granted(
+            (command.hold, &command.idempotency),
+            (event_slot, price_list),
+            (now, ttl_ms),
+            &places,
+        ));
+        event.transition(&places, (SeatState::Available, 0), (SeatState::Held, slot));
+        announce(event, &places, SeatState::Held, key_tag(key), expires_at_ms, changes);
         self.remember_key(key, KeyOwner::Hold(slot));
         self.schedule_hold(slot, ttl_ms);
         held

@@ -12,11 +12,10 @@ use crate::{
     hold::{Hold, HoldState},
     ids::{HoldId, JobId, OrderId},
     job::{Job, Settled},
-    limits::{COMMAND_BYTES_MAX, DEDUP_AFTER_HOLD_MS, DEDUP_ORDER_MS, HOLD_SEATS_MAX, Limits},
+    limits::{COMMAND_BYTES_MAX, DEDUP_ORDER_MS, HOLD_SEATS_MAX, Limits},
     order::{FailureCode, JobKind, Order, OrderStatus, Origin},
     seat_word::SeatState,
     shard::Shard,
-    slab::NONE,
 };
 
 const MAX: usize = COMMAND_BYTES_MAX;
@@ -60,7 +59,8 @@ impl Shard {
             shard.restore_order(order)?;
         }
         for (hold, order) in orders_of_holds {
-            shard.holds.slab[hold].order = shard.known_order(order)?;
+            let order = shard.known_order(order)?;
+            shard.holds.slab[hold].set_order(order);
         }
         shard.decode_jobs(r)?;
         shard.decode_control(r)?;
@@ -105,7 +105,7 @@ impl Shard {
             return invalid("a hold that comes twice");
         }
         let (key, event_slot, state) = (hold.key, hold.event, hold.state);
-        let (places, buyer) = (hold.places.clone(), hold.buyer);
+        let (places, buyer) = (PlaceRefs::from(hold.places()), hold.buyer);
         let slot = self.holds.insert(hold);
         self.remember_key(key, KeyOwner::Hold(slot));
         orders.extend(order.map(|order| (slot, order)));
@@ -156,13 +156,13 @@ impl Shard {
         let mut ended = Vec::new();
         for (slot, hold) in self.holds.slab.iter() {
             if hold.state == HoldState::Live {
-                live.push((hold.expires_at_ms, hold.id, slot));
-            } else if hold.ended_at_ms != 0 {
-                ended.push((hold.ended_at_ms.saturating_add(DEDUP_AFTER_HOLD_MS), slot));
+                live.push((hold.expires_at_ms(), hold.id, slot));
+            } else if let Some(forget_at_ms) = hold.forget_at_ms() {
+                ended.push((forget_at_ms, slot));
             }
         }
         ended.sort_unstable();
-        self.holds.ended = ended.into();
+        self.holds.ended = ended.into_iter().map(|(_, slot)| slot).collect();
         live.sort_unstable();
         for (_, _, slot) in live {
             let ttl_ms = self.holds.slab[slot].ttl_ms;
@@ -341,7 +341,8 @@ fn known_event(shard: &Shard, event: u32, price_list: u16) -> Read<u32> {
 fn decode_hold(r: &mut Reader<'_>, shard: &Shard) -> Read<(Hold, Option<OrderId>)> {
     let (id, key) = (HoldId(r.u128()?), r.u128()?);
     let (request, buyer) = (r.u64()?, r.u64()?);
-    let (held_at_ms, expires_at_ms, ended_at_ms) = (r.varint()?, r.varint()?, r.varint()?);
+    let (held_at_ms, expires_at_ms) = (r.varint()?, r.varint()?);
+    let ended_at_ms = r.opt(Reader::varint)?;
     let event = r.u32("event")?;
     let order = r.opt(|r| Ok(OrderId(r.u128()?)))?;
     let (ttl_ms, price_list) = (r.u32("ttl_ms")?, r.u16("price_list")?);
@@ -351,22 +352,14 @@ fn decode_hold(r: &mut Reader<'_>, shard: &Shard) -> Read<(Hold, Option<OrderId>
     };
     let event = known_event(shard, event, price_list)?;
     let places = decode_places(r, &shard.events[event as usize])?;
-    let hold = Hold {
-        id,
-        key,
-        request,
-        buyer,
-        held_at_ms,
-        expires_at_ms,
-        ended_at_ms,
-        places,
-        event,
-        order: NONE,
-        ttl_ms,
-        price_list,
-        extensions,
-        state,
-    };
+    let idempotency = Idempotency { key, request, buyer, buyer_is_new: false };
+    let (head, times) = ((id, &idempotency), (held_at_ms, ttl_ms));
+    let mut hold = Hold::granted(head, (event, price_list), times, &places);
+    hold.state = state;
+    hold.set_extended(extensions, expires_at_ms);
+    if let Some(ended_at_ms) = ended_at_ms {
+        hold.set_ended(ended_at_ms);
+    }
     Ok((hold, order))
 }
 

@@ -2,7 +2,9 @@
 
 use super::{VERSION, copy::Part};
 use crate::{
-    codec::{put_bytes, put_opt_str, put_signatures, put_u64, put_u128, put_varint},
+    codec::{
+        put_bytes, put_opt_str, put_opt_varint, put_signatures, put_u64, put_u128, put_varint,
+    },
     command::encode_prices,
     event::{EventState, PlaceRef},
     hold::Hold,
@@ -120,10 +122,10 @@ pub(super) fn encode_hold(
     put_u64(out, hold.request);
     put_u64(out, hold.buyer);
     put_varint(out, hold.held_at_ms);
-    put_varint(out, hold.expires_at_ms);
-    put_varint(out, hold.ended_at_ms);
+    put_varint(out, hold.expires_at_ms());
+    put_opt_varint(out, hold.ended_at_ms());
     put_varint(out, events[hold.event as usize].event.into());
-    match hold.order {
+    match hold.order() {
         NONE => out.push(0),
         slot => {
             out.push(1);
@@ -132,9 +134,9 @@ pub(super) fn encode_hold(
     }
     put_varint(out, hold.ttl_ms.into());
     put_varint(out, hold.price_list.into());
-    put_varint(out, hold.extensions.into());
+    put_varint(out, hold.extensions().into());
     out.push(hold.state as u8);
-    put_places(&hold.places, out);
+    put_places(hold.places(), out);
 }
 
 pub(super) fn encode_order(events: &[EventState], order: &Order, out: &mut Vec<u8>) {
