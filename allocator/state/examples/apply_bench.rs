@@ -275,7 +275,7 @@ fn main() {
     }
     for name in asked {
         let (name, batches) = match name.split_once(':') {
-            Some((name, batches)) => (name, Some(batches.parse().expect("a number of batches"))),
+            Some((name, batches)) => (name, batches.parse().ok()),
             None => (&*name, None),
         };
         let of = |run: Run| Run { batches: batches.unwrap_or(run.batches), ..run };

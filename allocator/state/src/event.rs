@@ -1,10 +1,10 @@
 //! Owns one event on sale: its rules, the stock of its sections, and the words readers see.
 //!
-//! The one place that moves a place from state to state. Must never decide who may have it.
+//! Must never decide who may have a place, nor move one: that is `event_places`' part.
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicU32, AtomicU64},
 };
 
 use smallvec::SmallVec;
@@ -12,12 +12,11 @@ use smallvec::SmallVec;
 use crate::{
     buyer_limit::BuyerCounts,
     command::{ChangeOnsale, OpenOnsale, Rules},
-    event_view::{AreaWord, EventView},
+    event_view::EventView,
     hold_expiry::EventClock,
-    ids::{CategoryNo, EventNo, LogTimeMs, SeatNo, SectionNo},
-    outcome::Place,
+    ids::{EventNo, LogTimeMs, SeatNo, SectionNo},
     seat_map::SeatMap,
-    seat_word::{SeatState, SeatWord},
+    seat_word::SeatWord,
 };
 
 /// A place in four bytes: a numbered seat, or one place of a general admission area.
@@ -35,12 +34,12 @@ impl PlaceRef {
         Self(Self::AREA | u32::from(section))
     }
 
+    pub(crate) fn is_seat(self) -> bool {
+        self.0 & Self::AREA == 0
+    }
+
     pub(crate) fn kind(self) -> PlaceKind {
-        if self.0 & Self::AREA == 0 {
-            PlaceKind::Seat(self.0)
-        } else {
-            PlaceKind::Area(self.0 as SectionNo)
-        }
+        if self.is_seat() { PlaceKind::Seat(self.0) } else { PlaceKind::Area(self.0 as SectionNo) }
     }
 }
 
@@ -77,7 +76,7 @@ pub struct EventState {
     /// The largest limit per buyer that was ever in force; 0 if once there was none.
     pub(crate) buyer_ceiling: u16,
     pub(crate) seat_map: Arc<SeatMap>,
-    pub(crate) words: Arc<[AtomicU64]>,
+    pub(crate) words: Arc<[AtomicU32]>,
     pub(crate) areas: Arc<[AtomicU64]>,
     pub(crate) view: Arc<EventView>,
     /// A bit for each available seat; rows have words of their own.
@@ -105,8 +104,8 @@ impl EventState {
     /// An event with everything available. The command has been validated, `seat_map` is its map.
     pub(crate) fn new(open: &OpenOnsale, seat_map: SeatMap) -> Self {
         let seat_map = Arc::new(seat_map);
-        let words: Arc<[AtomicU64]> =
-            (0..seat_map.seats()).map(|_| AtomicU64::new(SeatWord::AVAILABLE.0)).collect();
+        let words: Arc<[AtomicU32]> =
+            (0..seat_map.seats()).map(|_| AtomicU32::new(SeatWord::AVAILABLE.0)).collect();
         let areas: Arc<[AtomicU64]> =
             seat_map.sections().iter().map(|_| AtomicU64::new(0)).collect();
         let prices: Arc<[u64]> = open.prices_minor.as_slice().into();
@@ -220,138 +219,5 @@ impl EventState {
 
     pub(crate) fn price_list(&self) -> u16 {
         (self.prices.len() - 1) as u16
-    }
-
-    /// A place in full, at the prices of a list.
-    pub(crate) fn place(&self, place: PlaceRef, price_list: u16) -> Place {
-        let (seat, section) = match place.kind() {
-            PlaceKind::Seat(seat) => (Some(seat), self.seat_map.row_of(seat).map(|r| r.section)),
-            PlaceKind::Area(section) => (None, Some(section)),
-        };
-        let section = section.unwrap_or(0);
-        let category: CategoryNo = self.seat_map.sections()[usize::from(section)].category;
-        let price_minor = self.prices[usize::from(price_list)][usize::from(category)];
-        Place { seat, section, category, price_minor }
-    }
-
-    pub(crate) fn places(&self, places: &[PlaceRef], list: u16) -> SmallVec<[Place; 4]> {
-        // A push at a time is cheaper here than what `collect` makes of an unknown length.
-        let mut all = SmallVec::new();
-        for &place in places {
-            all.push(self.place(place, list));
-        }
-        all
-    }
-
-    pub(crate) fn total_minor(&self, places: &[PlaceRef], price_list: u16) -> u64 {
-        places.iter().map(|&place| self.place(place, price_list).price_minor).sum()
-    }
-
-    fn bit(&self, seat: SeatNo) -> Option<(usize, u64, SectionNo)> {
-        let row = self.seat_map.row_of(seat)?;
-        let at = (seat - row.first_seat) as usize;
-        Some((row.first_word + at / 64, 1 << (at % 64), row.section))
-    }
-
-    /// Reads what a hold or release of a seat will read; see `Shard::warm_up`.
-    pub(crate) fn touch(&self, seat: SeatNo) -> u64 {
-        self.bit(seat).map_or(0, |(word, _, _)| {
-            self.free[word] ^ self.words[seat as usize].load(Ordering::Relaxed)
-        })
-    }
-
-    /// Is the seat there, and can it be held?
-    pub(crate) fn is_free(&self, seat: SeatNo) -> Option<bool> {
-        self.bit(seat).map(|(word, bit, _)| self.free[word] & bit != 0)
-    }
-
-    /// Takes an available place out of the stock, on its way to `grant` or back by `unpick`.
-    pub(crate) fn pick(&mut self, place: PlaceRef) {
-        match place.kind() {
-            PlaceKind::Area(section) => {
-                let available = &mut self.stock[usize::from(section)].available[0];
-                assert!(*available > 0, "an empty area gave a place");
-                *available -= 1;
-            }
-            PlaceKind::Seat(seat) => {
-                let Some((word, bit, section)) = self.bit(seat) else {
-                    panic!("seat {seat} is not in the seat map");
-                };
-                assert!(self.free[word] & bit != 0, "seat {seat} was picked twice");
-                self.free[word] &= !bit;
-                let kind = usize::from(self.seat_map.accessible_words()[word] & bit != 0);
-                self.stock[usize::from(section)].available[kind] -= 1;
-            }
-        }
-    }
-
-    /// Puts a picked place back into the stock.
-    pub(crate) fn unpick(&mut self, place: PlaceRef) {
-        match place.kind() {
-            PlaceKind::Area(section) => self.stock[usize::from(section)].available[0] += 1,
-            PlaceKind::Seat(seat) => {
-                let Some((word, bit, section)) = self.bit(seat) else {
-                    panic!("seat {seat} is not in the seat map");
-                };
-                assert!(self.free[word] & bit == 0, "seat {seat} was returned twice");
-                self.free[word] |= bit;
-                let kind = usize::from(self.seat_map.accessible_words()[word] & bit != 0);
-                let stock = &mut self.stock[usize::from(section)];
-                stock.available[kind] += 1;
-                stock.run_max[kind] = u16::MAX;
-            }
-        }
-    }
-
-    /// Moves places from one state to another. From available they must have been picked; a place
-    /// that is not in state `from` and `from_slot`'s is a broken invariant.
-    pub(crate) fn transition(
-        &mut self,
-        places: &[PlaceRef],
-        (from, from_slot): (SeatState, u32),
-        (to, to_slot): (SeatState, u32),
-    ) {
-        let expected = match from {
-            SeatState::Available => SeatWord::AVAILABLE,
-            _ => SeatWord::owned(from, from_slot),
-        };
-        let word = match to {
-            SeatState::Available => SeatWord::AVAILABLE,
-            _ => SeatWord::owned(to, to_slot),
-        };
-        for &place in places {
-            let section = match place.kind() {
-                PlaceKind::Area(section) => section,
-                PlaceKind::Seat(seat) => {
-                    // One thread writes, so that reading its own word needs no order.
-                    let cell = &self.words[seat as usize];
-                    let now = cell.load(Ordering::Relaxed);
-                    assert!(now == expected.0, "seat {seat} has word {now:x}, not {expected:?}");
-                    cell.store(word.0, Ordering::Release);
-                    self.seat_map.row_of(seat).map_or(0, |row| row.section)
-                }
-            };
-            let stock = &mut self.stock[usize::from(section)];
-            match from {
-                SeatState::Available => {}
-                SeatState::Held => stock.held -= 1,
-                SeatState::Sold => stock.sold -= 1,
-                SeatState::Killed => stock.killed -= 1,
-            }
-            match to {
-                SeatState::Available => {}
-                SeatState::Held => stock.held += 1,
-                SeatState::Sold => stock.sold += 1,
-                SeatState::Killed => stock.killed += 1,
-            }
-            if to == SeatState::Available {
-                self.unpick(place);
-            }
-            if let PlaceKind::Area(section) = place.kind() {
-                let stock = &self.stock[usize::from(section)];
-                let counts = AreaWord::pack(stock.held, stock.sold, stock.killed);
-                self.areas[usize::from(section)].store(counts.0, Ordering::Release);
-            }
-        }
     }
 }

@@ -5,7 +5,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicU32, AtomicU64, Ordering},
 };
 
 use crate::{
@@ -66,7 +66,7 @@ pub struct EventView {
     /// Sections, rows and names.
     pub seat_map: Arc<SeatMap>,
     /// One word a seat ([`SeatWord`]), written by the thread that applies.
-    pub(crate) words: Arc<[AtomicU64]>,
+    pub(crate) words: Arc<[AtomicU32]>,
     /// One word a section ([`AreaWord`]); zero where seats are numbered.
     pub(crate) areas: Arc<[AtomicU64]>,
 }

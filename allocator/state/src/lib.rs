@@ -28,6 +28,7 @@ mod control;
 mod dedup;
 mod error;
 mod event;
+mod event_places;
 mod event_view;
 mod general_admission;
 mod hold;

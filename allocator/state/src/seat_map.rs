@@ -17,7 +17,10 @@ use crate::{
 pub struct SeatMap {
     sections: Vec<Section>,
     rows: Vec<Row>,
-    row_of_seat: Vec<u32>,
+    /// The rows again, as short as finding a seat needs them; behind the last a row without seats.
+    plans: Vec<RowPlan>,
+    /// The row of the first of every [`BLOCK`] seats.
+    row_of_block: Vec<u32>,
     rows_by_name: HashMap<Box<str>, u32, FixedState>,
     accessible: Vec<u64>,
     /// Sections in the order in which best available looks: by category, then as in the map.
@@ -54,6 +57,32 @@ pub struct Row {
     pub(crate) first_word: usize,
 }
 
+/// Seats that share an entry of `row_of_block`.
+const BLOCK: usize = 16;
+
+/// A row in 16 bytes.
+#[derive(Clone, Copy, Debug)]
+struct RowPlan {
+    first_seat: SeatNo,
+    first_word: u32,
+    section: SectionNo,
+    category: CategoryNo,
+    /// Are there accessible seats in it?
+    mixed: bool,
+}
+
+/// Where a seat stands: all that holding it and giving it back need to know.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spot {
+    /// The word with its bit in the bitmaps.
+    pub(crate) word: usize,
+    pub(crate) bit: u64,
+    pub(crate) section: SectionNo,
+    pub(crate) category: CategoryNo,
+    /// May it be anything but an ordinary seat?
+    pub(crate) mixed: bool,
+}
+
 impl Row {
     pub(crate) fn words(&self) -> std::ops::Range<usize> {
         self.first_word..self.first_word + usize::from(self.seats).div_ceil(64)
@@ -82,7 +111,8 @@ impl SeatMap {
         let mut map = Self {
             sections: Vec::with_capacity(specs.len()),
             rows: Vec::new(),
-            row_of_seat: Vec::new(),
+            plans: Vec::new(),
+            row_of_block: Vec::new(),
             rows_by_name: HashMap::with_hasher(fixed_state()),
             accessible: Vec::new(),
             preference: Vec::new(),
@@ -105,13 +135,20 @@ impl SeatMap {
                 return Err(("sections", "have more than 200,000 places"));
             }
         }
+        map.plans.push(RowPlan {
+            first_seat: map.seats(),
+            first_word: 0,
+            section: 0,
+            category: 0,
+            mixed: false,
+        });
         map.preference = (0..specs.len() as SectionNo).collect();
         map.preference.sort_by_key(|&no| (map.sections[usize::from(no)].category, no));
         Ok(map)
     }
 
     fn add_section(&mut self, spec: &SectionSpec) -> Result<u64, MapError> {
-        let (first_row, first_seat) = (self.rows.len(), self.row_of_seat.len());
+        let (first_row, first_seat) = (self.rows.len(), self.seats());
         let mut area_capacity = None;
         match &spec.kind {
             SectionKind::GeneralAdmission { capacity: 0 } => {
@@ -132,7 +169,7 @@ impl SeatMap {
             category: spec.category,
             area_capacity,
             rows: first_row..self.rows.len(),
-            seats: first_seat as SeatNo..self.row_of_seat.len() as SeatNo,
+            seats: first_seat..self.seats(),
         };
         let places = section.capacity();
         self.sections.push(section);
@@ -146,7 +183,7 @@ impl SeatMap {
         if row.seats == 0 {
             return Err(("sections/rows/seats", "must be at least 1"));
         }
-        if self.row_of_seat.len() + usize::from(row.seats) > EVENT_SEATS_MAX as usize {
+        if self.seats() + u32::from(row.seats) > EVENT_SEATS_MAX {
             return Err(("sections", "have more than 200,000 places"));
         }
         let row_no = self.rows.len() as u32;
@@ -157,7 +194,7 @@ impl SeatMap {
             return Err(("sections/rows/label", "makes two rows with one name"));
         }
         let first_word = self.accessible.len();
-        let first_seat = self.row_of_seat.len() as SeatNo;
+        let first_seat = self.seats();
         self.accessible.resize(first_word + usize::from(row.seats).div_ceil(64), 0);
         let mut last = 0;
         for &number in &row.accessible {
@@ -168,7 +205,15 @@ impl SeatMap {
             let bit = usize::from(number - 1);
             self.accessible[first_word + bit / 64] |= 1 << (bit % 64);
         }
-        self.row_of_seat.resize(self.row_of_seat.len() + usize::from(row.seats), row_no);
+        let blocks = (first_seat as usize + usize::from(row.seats)).div_ceil(BLOCK);
+        self.row_of_block.resize(blocks, row_no);
+        self.plans.push(RowPlan {
+            first_seat,
+            first_word: first_word as u32,
+            section: self.sections.len() as SectionNo,
+            category: spec.category,
+            mixed: !row.accessible.is_empty(),
+        });
         self.rows.push(Row {
             label: row.label.clone(),
             section: self.sections.len() as SectionNo,
@@ -206,7 +251,7 @@ impl SeatMap {
 
     /// The numbered seats of all sections.
     pub fn seats(&self) -> u32 {
-        self.row_of_seat.len() as u32
+        self.rows.last().map_or(0, |row| row.first_seat + u32::from(row.seats))
     }
 
     /// All sections in seat-map order.
@@ -231,7 +276,26 @@ impl SeatMap {
 
     /// The row a seat stands in.
     pub fn row_of(&self, seat: SeatNo) -> Option<&Row> {
-        self.rows.get(*self.row_of_seat.get(seat as usize)? as usize)
+        self.rows.get(self.row_no_of(seat)?)
+    }
+
+    #[inline(always)]
+    fn row_no_of(&self, seat: SeatNo) -> Option<usize> {
+        let mut row = *self.row_of_block.get(seat as usize / BLOCK)? as usize;
+        while seat >= self.plans.get(row + 1)?.first_seat {
+            row += 1;
+        }
+        Some(row)
+    }
+
+    /// Where a seat stands.
+    #[inline(always)]
+    pub(crate) fn spot(&self, seat: SeatNo) -> Option<Spot> {
+        let RowPlan { first_seat, first_word, section, category, mixed } =
+            *self.plans.get(self.row_no_of(seat)?)?;
+        let at = seat - first_seat;
+        let (word, bit) = ((first_word + at / 64) as usize, 1 << (at % 64));
+        Some(Spot { word, bit, section, category, mixed })
     }
 
     /// The section a seat stands in.

@@ -1,7 +1,9 @@
 //! Owns the layout of a seat's word: what readers of other threads see of one seat.
 //!
-//! Bits 0–1 are the state, bits 32–63 the slot of the hold (held) or order (sold) that owns it.
+//! Bits 0–1 are the state, the others the slot of the hold (held) or order (sold) that owns it.
 //! Slots are numbers of this replica's memory: they must never reach an outcome or a snapshot.
+
+use crate::limits::SLOTS_MAX;
 
 /// The state of a seat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,13 +33,22 @@ impl SeatState {
 
 /// A seat's word, taken apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SeatWord(pub u64);
+pub struct SeatWord(pub u32);
 
 impl SeatWord {
     pub(crate) const AVAILABLE: Self = Self(0);
 
+    /// The word of a state; a slot counts only where somebody owns the seat.
+    pub(crate) fn of(state: SeatState, slot: u32) -> Self {
+        match state {
+            SeatState::Available => Self::AVAILABLE,
+            _ => Self::owned(state, slot),
+        }
+    }
+
     pub(crate) fn owned(state: SeatState, slot: u32) -> Self {
-        Self(u64::from(slot) << 32 | state as u64)
+        assert!(slot < SLOTS_MAX, "a table has more slots than its limit allows");
+        Self(slot << 2 | state as u32)
     }
 
     /// The seat's state.

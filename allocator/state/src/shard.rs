@@ -145,13 +145,11 @@ impl Shard {
         let hold = &self.holds.slab[hold_slot];
         assert!(hold.state.has_seats(), "a hold ended twice");
         let event = &mut self.events[hold.event as usize];
-        let available = (SeatState::Available, 0);
-        event.transition(hold.places(), (SeatState::Held, hold_slot), available);
+        event.free_held(hold.places(), hold_slot, changes);
         buyer_limit::subtract(&mut event.buyers, hold.buyer, hold.places().len());
         if hold.state == HoldState::Live {
             event.clock.live -= 1;
         }
-        announce(event, hold.places(), SeatState::Available, 0, 0, changes);
         self.holds.set_state(hold_slot, state);
         self.finish_hold(hold_slot);
     }
@@ -176,8 +174,7 @@ pub(crate) fn announce(
     until_ms: LogTimeMs,
     changes: &mut Vec<Change>,
 ) {
-    let seat = |place: &PlaceRef| matches!(place.kind(), PlaceKind::Seat(_));
-    if places.iter().all(seat) {
+    if places.iter().all(|place| place.is_seat()) {
         let mut seats = SmallVec::new();
         for place in places {
             seats.push(place.0);

@@ -15,8 +15,7 @@ use crate::{
     ids::{HoldId, SeatNo},
     limits::HOLD_ITEMS_MAX,
     outcome::{Done, Held, Outcome, Rejection},
-    seat_word::SeatState,
-    shard::{Shard, announce, key_tag},
+    shard::{Shard, key_tag},
 };
 
 impl Idempotency {
@@ -183,12 +182,6 @@ impl Shard {
         let ttl_ms = event.rules.hold_ttl_ms;
         let expires_at_ms = now.saturating_add(ttl_ms.into());
         let price_list = event.price_list();
-        let held = Held {
-            hold: command.hold,
-            held_at_ms: now,
-            expires_at_ms,
-            places: event.places(&places, price_list),
-        };
         buyer_limit::add(&mut event.buyers, command.idempotency.buyer, places.len());
         event.clock.live += 1;
         let slot = self.holds.insert(record::Hold::granted(
@@ -197,11 +190,11 @@ impl Shard {
             (now, ttl_ms),
             &places,
         ));
-        event.transition(&places, (SeatState::Available, 0), (SeatState::Held, slot));
-        announce(event, &places, SeatState::Held, key_tag(key), expires_at_ms, changes);
+        let said = (key_tag(key), expires_at_ms);
+        let places = event.hold_picked((&places, slot), price_list, said, changes);
         self.remember_key(key, KeyOwner::Hold(slot));
         self.schedule_hold(slot, ttl_ms);
-        held
+        Held { hold: command.hold, held_at_ms: now, expires_at_ms, places }
     }
 }
 

@@ -1,0 +1,237 @@
+//! Owns the moves of an event's places from state to state: bit, word, counters, and what readers
+//! and the feed are told of it.
+//!
+//! The one place that writes them. Must never decide who may have a place.
+
+use std::sync::atomic::Ordering;
+
+use smallvec::SmallVec;
+
+use crate::{
+    change::Change,
+    event::{EventState, PlaceKind, PlaceRef, SectionStock},
+    event_view::AreaWord,
+    ids::{LogTimeMs, SeatNo, SectionNo},
+    outcome::Place,
+    seat_map::Spot,
+    seat_word::{SeatState, SeatWord},
+    shard::announce,
+};
+
+impl SectionStock {
+    fn of_state(&mut self, state: SeatState) -> Option<&mut u32> {
+        match state {
+            SeatState::Available => None,
+            SeatState::Held => Some(&mut self.held),
+            SeatState::Sold => Some(&mut self.sold),
+            SeatState::Killed => Some(&mut self.killed),
+        }
+    }
+
+    fn shift(&mut self, from: SeatState, to: SeatState) {
+        if let Some(count) = self.of_state(from) {
+            *count -= 1;
+        }
+        if let Some(count) = self.of_state(to) {
+            *count += 1;
+        }
+    }
+}
+
+impl EventState {
+    /// A place in full, at the prices of a list.
+    pub(crate) fn place(&self, place: PlaceRef, price_list: u16) -> Place {
+        let (seat, section, category) = match place.kind() {
+            PlaceKind::Seat(seat) => {
+                let spot = self.spot(seat);
+                (Some(seat), spot.section, spot.category)
+            }
+            PlaceKind::Area(section) => {
+                (None, section, self.seat_map.sections()[usize::from(section)].category)
+            }
+        };
+        let price_minor = self.prices[usize::from(price_list)][usize::from(category)];
+        Place { seat, section, category, price_minor }
+    }
+
+    pub(crate) fn places(&self, places: &[PlaceRef], list: u16) -> SmallVec<[Place; 4]> {
+        // A push at a time is cheaper here than what `collect` makes of an unknown length.
+        let mut all = SmallVec::new();
+        for &place in places {
+            all.push(self.place(place, list));
+        }
+        all
+    }
+
+    pub(crate) fn total_minor(&self, places: &[PlaceRef], price_list: u16) -> u64 {
+        places.iter().map(|&place| self.place(place, price_list).price_minor).sum()
+    }
+
+    /// Where a seat of the map stands.
+    #[inline(always)]
+    fn spot(&self, seat: SeatNo) -> Spot {
+        match self.seat_map.spot(seat) {
+            Some(spot) => spot,
+            None => panic!("seat {seat} is not in the seat map"),
+        }
+    }
+
+    /// Which of a section's counts of available seats a seat belongs to.
+    #[inline(always)]
+    fn kind(&self, spot: &Spot) -> usize {
+        usize::from(spot.mixed && self.seat_map.accessible_words()[spot.word] & spot.bit != 0)
+    }
+
+    /// Reads what a hold or release of a seat will read; see `Shard::warm_up`.
+    #[inline]
+    pub(crate) fn touch(&self, seat: SeatNo) -> u64 {
+        self.seat_map.spot(seat).map_or(0, |spot| {
+            let word = self.words[seat as usize].load(Ordering::Relaxed);
+            self.free[spot.word] ^ u64::from(word)
+        })
+    }
+
+    /// Is the seat there, and can it be held?
+    #[inline]
+    pub(crate) fn is_free(&self, seat: SeatNo) -> Option<bool> {
+        self.seat_map.spot(seat).map(|spot| self.free[spot.word] & spot.bit != 0)
+    }
+
+    /// Takes an available place out of the stock, on its way to `transition` or back by `unpick`.
+    #[inline]
+    pub(crate) fn pick(&mut self, place: PlaceRef) {
+        match place.kind() {
+            PlaceKind::Area(section) => {
+                let available = &mut self.stock[usize::from(section)].available[0];
+                assert!(*available > 0, "an empty area gave a place");
+                *available -= 1;
+            }
+            PlaceKind::Seat(seat) => {
+                let spot = self.spot(seat);
+                let word = &mut self.free[spot.word];
+                assert!(*word & spot.bit != 0, "seat {seat} was picked twice");
+                *word &= !spot.bit;
+                let kind = self.kind(&spot);
+                self.stock[usize::from(spot.section)].available[kind] -= 1;
+            }
+        }
+    }
+
+    /// Puts a picked place back into the stock.
+    pub(crate) fn unpick(&mut self, place: PlaceRef) {
+        match place.kind() {
+            PlaceKind::Area(section) => self.stock[usize::from(section)].available[0] += 1,
+            PlaceKind::Seat(seat) => self.unpick_seat(seat, &self.spot(seat)),
+        }
+    }
+
+    #[inline(always)]
+    fn unpick_seat(&mut self, seat: SeatNo, spot: &Spot) {
+        let word = &mut self.free[spot.word];
+        assert!(*word & spot.bit == 0, "seat {seat} was returned twice");
+        *word |= spot.bit;
+        let kind = self.kind(spot);
+        let stock = &mut self.stock[usize::from(spot.section)];
+        stock.available[kind] += 1;
+        stock.run_max[kind] = u16::MAX;
+    }
+
+    #[inline(always)]
+    fn write_word(&mut self, seat: SeatNo, from: SeatWord, to: SeatWord) {
+        // One thread writes, so that reading its own word needs no order.
+        let cell = &self.words[seat as usize];
+        let now = cell.load(Ordering::Relaxed);
+        assert!(now == from.0, "seat {seat} has word {now:x}, not {from:?}");
+        cell.store(to.0, Ordering::Release);
+    }
+
+    /// Moves a seat from one state to another; from available it must have been picked.
+    #[inline(always)]
+    fn move_seat(
+        &mut self,
+        seat: SeatNo,
+        (from, from_word): (SeatState, SeatWord),
+        (to, to_word): (SeatState, SeatWord),
+    ) -> Spot {
+        let spot = self.spot(seat);
+        self.write_word(seat, from_word, to_word);
+        self.stock[usize::from(spot.section)].shift(from, to);
+        if to == SeatState::Available {
+            self.unpick_seat(seat, &spot);
+        }
+        spot
+    }
+
+    /// Moves places from one state to another. From available they must have been picked; a place
+    /// that is not in state `from` and `from_slot`'s is a broken invariant.
+    pub(crate) fn transition(
+        &mut self,
+        places: &[PlaceRef],
+        (from, from_slot): (SeatState, u32),
+        (to, to_slot): (SeatState, u32),
+    ) {
+        let from = (from, SeatWord::of(from, from_slot));
+        let to = (to, SeatWord::of(to, to_slot));
+        for &place in places {
+            match place.kind() {
+                PlaceKind::Seat(seat) => {
+                    self.move_seat(seat, from, to);
+                }
+                PlaceKind::Area(section) => self.move_in_area(section, from.0, to.0),
+            }
+        }
+    }
+
+    fn move_in_area(&mut self, section: SectionNo, from: SeatState, to: SeatState) {
+        let stock = &mut self.stock[usize::from(section)];
+        stock.shift(from, to);
+        stock.available[0] += u32::from(to == SeatState::Available);
+        let counts = AreaWord::pack(stock.held, stock.sold, stock.killed);
+        self.areas[usize::from(section)].store(counts.0, Ordering::Release);
+    }
+
+    /// `transition` from picked to held, `announce` and `places` in one go.
+    pub(crate) fn hold_picked(
+        &mut self,
+        (places, slot): (&[PlaceRef], u32),
+        price_list: u16,
+        (key_tag, until_ms): (u64, LogTimeMs),
+        changes: &mut Vec<Change>,
+    ) -> SmallVec<[Place; 4]> {
+        let state = SeatState::Held;
+        if !places.iter().all(|place| place.is_seat()) {
+            self.transition(places, (SeatState::Available, 0), (state, slot));
+            announce(self, places, state, key_tag, until_ms, changes);
+            return self.places(places, price_list);
+        }
+        let from = (SeatState::Available, SeatWord::AVAILABLE);
+        let to = (state, SeatWord::of(state, slot));
+        let (mut full, mut seats) = (SmallVec::new(), SmallVec::new());
+        for &PlaceRef(seat) in places {
+            let Spot { section, category, .. } = self.move_seat(seat, from, to);
+            let price_minor = self.prices[usize::from(price_list)][usize::from(category)];
+            full.push(Place { seat: Some(seat), section, category, price_minor });
+            seats.push(seat);
+        }
+        changes.push(Change::Seats { event: self.event, state, seats, key_tag, until_ms });
+        full
+    }
+
+    /// `transition` from held to available and `announce` in one go.
+    pub(crate) fn free_held(&mut self, places: &[PlaceRef], slot: u32, changes: &mut Vec<Change>) {
+        let state = SeatState::Available;
+        if !places.iter().all(|place| place.is_seat()) {
+            self.transition(places, (SeatState::Held, slot), (state, 0));
+            announce(self, places, state, 0, 0, changes);
+            return;
+        }
+        let from = (SeatState::Held, SeatWord::of(SeatState::Held, slot));
+        let to = (state, SeatWord::AVAILABLE);
+        let mut seats = SmallVec::new();
+        for &PlaceRef(seat) in places {
+            self.move_seat(seat, from, to);
+            seats.push(seat);
+        }
+        changes.push(Change::Seats { event: self.event, state, seats, key_tag: 0, until_ms: 0 });
+    }
+}
