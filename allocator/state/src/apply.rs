@@ -1,7 +1,7 @@
 //! Owns the order of things inside a log entry: time, what time ends, the commands, the chain.
 
 use crate::{
-    audit,
+    chain::Link,
     change::Change,
     command::{Batch, Command, CommandKind, HoldItem},
     dedup::KeyOwner,
@@ -70,16 +70,19 @@ impl Shard {
         self.expire(changes);
         self.warm_up(batch, &mut slots);
         self.warm_slots = slots;
+        let room = std::mem::take(&mut self.scratch);
+        let mut link = Link::begin(self, batch, changes, room);
         for command in &batch.commands {
+            let before = changes.len();
             let outcome = self.apply_command(command, changes);
+            link.step(command, &outcome, &changes[before..]);
             outcomes.push(outcome);
         }
+        let before = changes.len();
         if std::mem::take(&mut self.job_due) {
             changes.push(Change::JobDue);
         }
-        let mut scratch = std::mem::take(&mut self.scratch);
-        self.chain = audit::next_link(self, batch, outcomes, changes, &mut scratch);
-        self.scratch = scratch;
+        (self.chain, self.scratch) = link.finish(&changes[before..]);
     }
 
     fn apply_command(&mut self, command: &Command, changes: &mut Vec<Change>) -> Outcome {

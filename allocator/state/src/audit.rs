@@ -1,72 +1,18 @@
-//! Owns the hash chain over entries, outcomes and changes: replicas that decide differently have
-//! different chains at once.
+//! Owns how outcomes and changes are spelled for the hash chain.
 //!
 //! Must never see contact data, nor a slot.
-
-use sha2::{Digest, Sha256};
 
 use crate::{
     change::Change,
     codec::{
-        Line, Sink, put_bytes, put_delta, put_opt_str, put_opt_varint, put_u8, put_u64, put_u128,
-        put_varint,
+        put_bytes, put_delta, put_opt_str, put_opt_varint, put_u8, put_u64, put_u128, put_varint,
     },
-    command::{Batch, CommandKind},
     ids::{EventNo, HoldId, SeatNo},
     outcome::{Done, Held, LeasedJob, Outcome, Place, Rejection},
     seat_word::SeatState,
-    shard::Shard,
 };
 
-/// Places of a granted hold that are certain to fit a line.
-const LINE_PLACES_MAX: usize = 8;
-
-/// SHA-256(chain ‖ index ‖ log time ‖ commands without contacts ‖ outcomes ‖ changes).
-pub(crate) fn next_link(
-    shard: &Shard,
-    batch: &Batch,
-    outcomes: &[Outcome],
-    changes: &[Change],
-    bytes: &mut Vec<u8>,
-) -> [u8; 32] {
-    let now = shard.log_time_ms;
-    bytes.clear();
-    bytes.extend_from_slice(&shard.chain);
-    put_varint(bytes, shard.last_index);
-    put_varint(bytes, now);
-    batch.encode_for_chain(bytes);
-    let mut line = Line::new();
-    for (outcome, command) in outcomes.iter().zip(&batch.commands) {
-        let asked = match &command.kind {
-            CommandKind::Hold(command) => Some(command.hold),
-            _ => None,
-        };
-        match &outcome.result {
-            Ok(Done::Held(held)) if held.places.len() <= LINE_PLACES_MAX => {
-                line.clear();
-                put_u8(&mut line, outcome.replayed.into());
-                put_u8(&mut line, 1);
-                put_held(&mut line, held, asked, now);
-                bytes.extend_from_slice(line.written());
-            }
-            _ => put_outcome(bytes, outcome, asked, now),
-        }
-    }
-    put_varint(bytes, changes.len() as u64);
-    for change in changes {
-        match change {
-            Change::Seats { event, state, seats, key_tag, until_ms } if seats.len() <= 8 => {
-                line.clear();
-                put_seats_change(&mut line, (*event, *state), seats, *key_tag, (*until_ms, now));
-                bytes.extend_from_slice(line.written());
-            }
-            _ => put_change(bytes, change, now),
-        }
-    }
-    Sha256::digest(&*bytes).into()
-}
-
-fn put_outcome(out: &mut Vec<u8>, outcome: &Outcome, asked: Option<HoldId>, now: u64) {
+pub(crate) fn put_outcome(out: &mut Vec<u8>, outcome: &Outcome, asked: Option<HoldId>, now: u64) {
     out.push(outcome.replayed.into());
     match &outcome.result {
         Ok(done) => put_done(out, done, asked, now),
@@ -75,8 +21,7 @@ fn put_outcome(out: &mut Vec<u8>, outcome: &Outcome, asked: Option<HoldId>, now:
 }
 
 /// A granted hold has the id that its command brought; only a replay may have another.
-#[inline(always)]
-fn put_held(out: &mut impl Sink, held: &Held, asked: Option<HoldId>, now: u64) {
+fn put_held(out: &mut Vec<u8>, held: &Held, asked: Option<HoldId>, now: u64) {
     if asked == Some(held.hold) {
         put_u8(out, 0);
     } else {
@@ -88,8 +33,7 @@ fn put_held(out: &mut impl Sink, held: &Held, asked: Option<HoldId>, now: u64) {
     put_places(out, &held.places);
 }
 
-#[inline(always)]
-fn put_places(out: &mut impl Sink, places: &[Place]) {
+fn put_places(out: &mut Vec<u8>, places: &[Place]) {
     put_varint(out, places.len() as u64);
     for place in places {
         put_varint(out, place.seat.map_or(0, |seat| u64::from(seat) + 1));
@@ -202,17 +146,15 @@ fn put_rejection(out: &mut Vec<u8>, rejection: &Rejection, now: u64) {
     }
 }
 
-#[inline(always)]
-fn put_seats(out: &mut impl Sink, seats: &[u32]) {
+fn put_seats(out: &mut Vec<u8>, seats: &[u32]) {
     put_varint(out, seats.len() as u64);
     for &seat in seats {
         put_varint(out, seat.into());
     }
 }
 
-#[inline(always)]
 fn put_seats_change(
-    out: &mut impl Sink,
+    out: &mut Vec<u8>,
     (event, state): (EventNo, SeatState),
     seats: &[SeatNo],
     key_tag: u64,
@@ -225,7 +167,7 @@ fn put_seats_change(
     put_delta(out, until_ms, now);
 }
 
-fn put_change(out: &mut Vec<u8>, change: &Change, now: u64) {
+pub(crate) fn put_change(out: &mut Vec<u8>, change: &Change, now: u64) {
     match change {
         Change::Seats { event, state, seats, key_tag, until_ms } => {
             put_seats_change(out, (*event, *state), seats, *key_tag, (*until_ms, now));

@@ -18,15 +18,12 @@ pub(crate) fn exceeds(counts: &BuyerCounts, buyer: BuyerHash, seats: usize, limi
 
 pub(crate) fn add(counts: &mut BuyerCounts, buyer: BuyerHash, seats: usize) {
     if buyer != 0 {
-        counts.set(buyer, counts.get(buyer) + seats as u32);
+        assert!(counts.add(buyer, seats as u32, u32::MAX), "a buyer's count overflows");
     }
 }
 
 pub(crate) fn subtract(counts: &mut BuyerCounts, buyer: BuyerHash, seats: usize) {
-    if buyer == 0 {
-        return;
+    if buyer != 0 {
+        counts.subtract(buyer, seats as u32);
     }
-    let has = counts.get(buyer);
-    assert!(has >= seats as u32, "a buyer gives back more seats than were counted");
-    counts.set(buyer, has - seats as u32);
 }

@@ -165,21 +165,36 @@ impl Counts {
         if buyer == 0 { 0 } else { self.entries[self.place(buyer)].1 }
     }
 
-    /// Sets a buyer's count; 0 takes the buyer out.
-    pub(crate) fn set(&mut self, buyer: u64, count: u32) {
+    /// Adds to a buyer's count, unless that makes it more than `most`; did it?
+    #[must_use]
+    pub(crate) fn add(&mut self, buyer: u64, more: u32, most: u32) -> bool {
         debug_assert!(buyer != 0, "buyer 0 is nobody");
         let at = self.place(buyer);
-        match (self.entries[at].0 == buyer, count) {
-            (true, 0) => self.remove(at),
-            (true, _) => self.entries[at].1 = count,
-            (false, 0) => {}
-            (false, _) => {
-                self.len += 1;
-                self.entries[at] = (buyer, count);
-                if is_full(self.len, self.entries.len()) {
-                    self.grow();
-                }
+        let (who, has) = self.entries[at];
+        let Some(sum) = has.checked_add(more).filter(|&sum| sum <= most) else { return false };
+        if who == buyer {
+            self.entries[at].1 = sum;
+        } else if sum > 0 {
+            self.len += 1;
+            self.entries[at] = (buyer, sum);
+            if is_full(self.len, self.entries.len()) {
+                self.grow();
             }
+        }
+        true
+    }
+
+    /// Takes from a buyer's count, who has at least so many; 0 takes the buyer out.
+    pub(crate) fn subtract(&mut self, buyer: u64, less: u32) {
+        let at = self.place(buyer);
+        let (_, has) = self.entries[at];
+        assert!(has >= less, "a buyer gives back more seats than were counted");
+        if has == less {
+            if has > 0 {
+                self.remove(at);
+            }
+        } else {
+            self.entries[at].1 = has - less;
         }
     }
 
@@ -249,14 +264,22 @@ mod tests {
         }
 
         #[test]
-        fn counts_are_what_was_set_last(
-            steps in prop::collection::vec((1u64..200, 0u32..3), 0..600),
+        fn counts_are_what_was_added_and_not_taken(
+            steps in prop::collection::vec((1u64..200, 0u32..3, any::<bool>()), 0..600),
             stride in prop::sample::select(vec![1u64, 1 << 32, 0x9e37_79b9]),
         ) {
             let (mut counts, mut model) = (Counts::new(), BTreeMap::new());
-            for (buyer, count) in steps {
-                counts.set(buyer * stride, count);
-                model.insert(buyer, count);
+            for (buyer, count, adds) in steps {
+                let has: &mut u32 = model.entry(buyer).or_default();
+                if adds {
+                    let fits = *has + count <= 5;
+                    prop_assert_eq!(counts.add(buyer * stride, count, 5), fits);
+                    *has += if fits { count } else { 0 };
+                } else {
+                    let less = count.min(*has);
+                    counts.subtract(buyer * stride, less);
+                    *has -= less;
+                }
             }
             let some = model.values().filter(|&&count| count > 0).count();
             prop_assert_eq!(counts.len(), some);

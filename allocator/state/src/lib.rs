@@ -23,6 +23,7 @@ mod apply;
 mod audit;
 mod best_available;
 mod buyer_limit;
+mod chain;
 mod codec;
 mod control;
 mod dedup;

@@ -61,8 +61,13 @@ impl CommandKind {
 
 impl Command {
     /// All but the contact.
+    pub(crate) fn encode_for_chain(&self, log_time_ms: u64, out: &mut Vec<u8>) {
+        self.encode_head(log_time_ms, &mut Line::new(), out);
+    }
+
+    /// All but the contact.
     #[inline(always)]
-    fn encode_for_chain(&self, log_time_ms: u64, line: &mut Line, out: &mut Vec<u8>) {
+    fn encode_head(&self, log_time_ms: u64, line: &mut Line, out: &mut Vec<u8>) {
         match &self.kind {
             CommandKind::Hold(command) if command.is_short() => {
                 line.clear();
@@ -102,22 +107,17 @@ impl Batch {
     /// Adds the batch's bytes to `out`. `decode` reads them back as long as there are at most
     /// [`BATCH_COMMANDS_MAX`] commands of [`crate::limits::COMMAND_BYTES_MAX`] bytes in all.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        self.encode_for_chain(out);
-        for command in &self.commands {
-            if let CommandKind::BeginCheckout(command) = &command.kind {
-                command.contact.encode(out);
-            }
-        }
-    }
-
-    /// All but the contacts.
-    pub(crate) fn encode_for_chain(&self, out: &mut Vec<u8>) {
         out.push(VERSION);
         put_varint(out, self.log_time_ms);
         put_varint(out, self.commands.len() as u64);
         let mut line = Line::new();
         for command in &self.commands {
-            command.encode_for_chain(self.log_time_ms, &mut line, out);
+            command.encode_head(self.log_time_ms, &mut line, out);
+        }
+        for command in &self.commands {
+            if let CommandKind::BeginCheckout(command) = &command.kind {
+                command.contact.encode(out);
+            }
         }
     }
 

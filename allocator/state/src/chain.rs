@@ -1,0 +1,198 @@
+//! Owns the hash chain over entries, outcomes and changes: replicas that decide differently have
+//! different chains at once.
+//!
+//! Must never see contact data, nor a slot.
+
+use sha2::{Digest, Sha256};
+
+use crate::{
+    audit::{put_change, put_outcome},
+    change::Change,
+    codec::put_varint,
+    command::{Batch, Command, CommandKind, Hold, HoldItem},
+    ids::{HoldId, SeatNo},
+    outcome::{Done, Held, Outcome, Rejection},
+    seat_word::SeatState,
+    shard::{Shard, key_tag},
+};
+
+/// How a step is written: in full, or in a short form for the three commonest.
+const FULL: u8 = 0;
+const GRANTED: u8 = 1;
+const REFUSED: u8 = 2;
+const RELEASED: u8 = 3;
+
+/// The next link of a shard's chain while its entry is applied:
+/// SHA-256(chain ‖ index ‖ log time ‖ changes by time alone ‖ for each command: command without
+/// contact, outcome, changes ‖ changes at the end).
+///
+/// A short form leaves out only what follows from what it has: it is taken when outcome and changes
+/// are compared with what they would be, and are that.
+pub(crate) struct Link {
+    bytes: Vec<u8>,
+    now: u64,
+}
+
+impl Link {
+    /// Begins; what time alone ended is told first. `bytes` is only room.
+    pub(crate) fn begin(
+        shard: &Shard,
+        batch: &Batch,
+        changes: &[Change],
+        mut bytes: Vec<u8>,
+    ) -> Self {
+        bytes.clear();
+        bytes.extend_from_slice(&shard.chain);
+        put_varint(&mut bytes, shard.last_index);
+        put_varint(&mut bytes, batch.log_time_ms);
+        put_varint(&mut bytes, shard.log_time_ms);
+        put_varint(&mut bytes, batch.commands.len() as u64);
+        let mut link = Self { bytes, now: shard.log_time_ms };
+        link.put_changes(changes);
+        link
+    }
+
+    /// A command and what came of it.
+    #[inline]
+    pub(crate) fn step(&mut self, command: &Command, outcome: &Outcome, changes: &[Change]) {
+        let is_short = match (&command.kind, &outcome.result) {
+            (CommandKind::Hold(hold), Ok(Done::Held(held))) => {
+                !outcome.replayed && self.granted(command.not_after_ms, hold, held, changes)
+            }
+            (CommandKind::Hold(hold), Err(Rejection::SeatUnavailable { seats })) => {
+                changes.is_empty() && self.refused(command.not_after_ms, hold, seats)
+            }
+            (CommandKind::ReleaseHold(release), Ok(Done::Ok)) => {
+                !outcome.replayed && self.released(command.not_after_ms, release.hold, changes)
+            }
+            _ => false,
+        };
+        if !is_short {
+            self.full(command, outcome, changes);
+        }
+    }
+
+    /// What came at the end, and the link.
+    pub(crate) fn finish(mut self, changes: &[Change]) -> ([u8; 32], Vec<u8>) {
+        self.put_changes(changes);
+        (Sha256::digest(&*self.bytes).into(), self.bytes)
+    }
+
+    fn full(&mut self, command: &Command, outcome: &Outcome, changes: &[Change]) {
+        self.bytes.push(FULL);
+        command.encode_for_chain(self.now, &mut self.bytes);
+        let asked = match &command.kind {
+            CommandKind::Hold(command) => Some(command.hold),
+            _ => None,
+        };
+        put_outcome(&mut self.bytes, outcome, asked, self.now);
+        self.put_changes(changes);
+    }
+
+    fn put_changes(&mut self, changes: &[Change]) {
+        put_varint(&mut self.bytes, changes.len() as u64);
+        for change in changes {
+            put_change(&mut self.bytes, change, self.now);
+        }
+    }
+
+    /// Named seats, granted at once, told as one change.
+    #[inline(always)]
+    fn granted(&mut self, not_after: u64, hold: &Hold, held: &Held, changes: &[Change]) -> bool {
+        let Some(named) = named(hold) else { return false };
+        let [Change::Seats { event, state: SeatState::Held, seats, key_tag: tag, until_ms }] =
+            changes
+        else {
+            return false;
+        };
+        let head = (held.hold, held.held_at_ms) == (hold.hold, self.now);
+        let told = (*event, *tag, *until_ms)
+            == (hold.event, key_tag(hold.idempotency.key), held.expires_at_ms);
+        let count = (held.places.len(), seats.len()) == (named.len(), named.len());
+        let the_same = named
+            .iter()
+            .zip(&held.places)
+            .zip(seats)
+            .all(|((&seat, place), &told)| place.seat == Some(seat) && told == seat);
+        if !(head && told && count && the_same) {
+            return false;
+        }
+        self.head(GRANTED, not_after, hold, named.len());
+        self.bytes.extend_from_slice(&held.expires_at_ms.to_le_bytes());
+        for place in &held.places {
+            let mut bytes = [0; 16];
+            bytes[..4].copy_from_slice(&place.seat.unwrap_or(0).to_le_bytes());
+            bytes[4..6].copy_from_slice(&place.section.to_le_bytes());
+            bytes[6..8].copy_from_slice(&place.category.to_le_bytes());
+            bytes[8..].copy_from_slice(&place.price_minor.to_le_bytes());
+            self.bytes.extend_from_slice(&bytes);
+        }
+        true
+    }
+
+    /// Named seats that are not all to be had.
+    #[inline(always)]
+    fn refused(&mut self, not_after_ms: u64, hold: &Hold, seats: &[SeatNo]) -> bool {
+        let Some(named) = named(hold).filter(|named| seats.len() <= named.len()) else {
+            return false;
+        };
+        self.head(REFUSED, not_after_ms, hold, named.len());
+        named.iter().for_each(|seat| self.bytes.extend_from_slice(&seat.to_le_bytes()));
+        self.bytes.push(seats.len() as u8);
+        seats.iter().for_each(|seat| self.bytes.extend_from_slice(&seat.to_le_bytes()));
+        true
+    }
+
+    /// Everything about a hold of named seats but the seats.
+    #[inline(always)]
+    fn head(&mut self, form: u8, not_after_ms: u64, hold: &Hold, seats: usize) {
+        let idempotency = &hold.idempotency;
+        let mut bytes = [0; 63];
+        bytes[0] = form;
+        bytes[1] = seats as u8;
+        bytes[2] = idempotency.buyer_is_new.into();
+        bytes[3..7].copy_from_slice(&hold.event.to_le_bytes());
+        bytes[7..23].copy_from_slice(&hold.hold.0.to_le_bytes());
+        bytes[23..39].copy_from_slice(&idempotency.key.to_le_bytes());
+        bytes[39..47].copy_from_slice(&idempotency.request.to_le_bytes());
+        bytes[47..55].copy_from_slice(&idempotency.buyer.to_le_bytes());
+        bytes[55..].copy_from_slice(&not_after_ms.to_le_bytes());
+        self.bytes.extend_from_slice(&bytes);
+    }
+
+    /// A hold given back, told as one change.
+    #[inline(always)]
+    fn released(&mut self, not_after_ms: u64, hold: HoldId, changes: &[Change]) -> bool {
+        let [Change::Seats { event, state: SeatState::Available, seats, key_tag: 0, until_ms: 0 }] =
+            changes
+        else {
+            return false;
+        };
+        if seats.len() > SHORT_SEATS_MAX {
+            return false;
+        }
+        let mut bytes = [0; 30];
+        bytes[0] = RELEASED;
+        bytes[1] = seats.len() as u8;
+        bytes[2..6].copy_from_slice(&event.to_le_bytes());
+        bytes[6..22].copy_from_slice(&hold.0.to_le_bytes());
+        bytes[22..].copy_from_slice(&not_after_ms.to_le_bytes());
+        self.bytes.extend_from_slice(&bytes);
+        seats.iter().for_each(|seat| self.bytes.extend_from_slice(&seat.to_le_bytes()));
+        true
+    }
+}
+
+/// Seats of a step in a short form.
+const SHORT_SEATS_MAX: usize = 8;
+
+/// The seats of a hold that is one wish for a few named ones. The wish is taken apart to the last
+/// field, so that none can be added that a short form would not see.
+#[inline(always)]
+fn named(hold: &Hold) -> Option<&[SeatNo]> {
+    let Hold { event: _, hold: _, idempotency: _, items } = hold;
+    match items.as_slice() {
+        [HoldItem::Seats(seats)] if seats.len() <= SHORT_SEATS_MAX => Some(seats),
+        _ => None,
+    }
+}
