@@ -190,7 +190,7 @@ fn stadium(event: u32) -> OpenOnsale {
         rules: Rules {
             seats_per_order_max: 4,
             seats_per_buyer_max: 8,
-            hold_ttl_ms: u32::MAX,
+            hold_ttl_ms: 86_400_000,
             hold_extensions_max: 0,
         },
     }

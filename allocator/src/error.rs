@@ -105,6 +105,31 @@ pub enum Error {
         /// Last entry in the snapshot.
         snapshot: u64,
     },
+    /// This replica's state is not the majority's.
+    #[error(
+        "shard {shard}: at entry {index} this replica's state is another than the majority's; the \
+         node stops so that nobody is told an untruth. Keep its folder for `onsale verify`, then \
+         replace it: `onsale cluster remove-replica`, then `onsale cluster add-replica` with an \
+         empty folder"
+    )]
+    Diverged {
+        /// Which shard.
+        shard: u32,
+        /// The first entry at which the comparison shows it.
+        index: u64,
+    },
+    /// The replicas' states differ, and no majority of them agrees.
+    #[error(
+        "shard {shard}: at entry {index} the replicas' states differ and no majority agrees; all \
+         stop so that nobody is told an untruth. Keep the folders and run `onsale verify` on each: \
+         it says from which entry on whose state does not follow from the log"
+    )]
+    Divided {
+        /// Which shard.
+        shard: u32,
+        /// The first entry at which the comparison shows it.
+        index: u64,
+    },
     /// A replica ended.
     #[error("shard {shard}: {reason}")]
     Replica {

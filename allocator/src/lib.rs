@@ -6,6 +6,7 @@
 //! that is not in the log.
 
 mod care;
+mod checkpoints;
 pub mod config;
 pub mod document;
 pub mod error;

@@ -85,6 +85,16 @@ pub const LOG_SEGMENT_BYTES_MIN: u64 = 10 << 20;
 pub const FORCED_SNAPSHOT_MAX: Duration = Duration::from_secs(60);
 /// How often snapshots that were replaced are looked at for their age.
 pub const SNAPSHOTS_LOOK_INTERVAL: Duration = Duration::from_secs(60);
+/// Entries after which a replica remembers its chain, to be compared with its peers'.
+pub const CHECKPOINT_ENTRIES: u64 = 64;
+/// Checkpoints that a replica remembers.
+pub const CHECKPOINTS_KEPT: usize = 256;
+/// Checkpoints that a replica tells a peer.
+pub const CHECKPOINTS_TOLD: usize = 32;
+/// How often replicas ask each other for their checkpoints.
+pub const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a replica goes on beside one that differs, when the silent could say who is right.
+pub const CHECKPOINT_WAIT_MAX: Duration = Duration::from_secs(10);
 /// How often the log's size and age are compared with their bounds.
 pub const LOG_CARE_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -99,6 +109,9 @@ const _: () = {
             < crate::log::segment::FRAME_BYTES_MAX
     );
     assert!(SNAPSHOT_PIECE_BYTES + SNAPSHOT_META_BYTES_MAX < MESSAGE_BYTES_MAX);
+    assert!(CHECKPOINTS_TOLD <= CHECKPOINTS_KEPT);
+    assert!(CHECKPOINTS_TOLD * 64 * (SHARDS_MAX as usize + 1) < MESSAGE_BYTES_MAX);
+    assert!(CHECKPOINT_WAIT_MAX.as_millis() > 2 * CHECKPOINT_INTERVAL.as_millis());
     assert!(STREAM_ANSWERS_MAX <= STREAM_UNANSWERED_MAX);
     assert!(LOST_LEAD_WAIT_MAX.as_millis() < BATCH_WAIT_MAX.as_millis());
     assert!(TICK_INTERVAL.as_millis() < CLOCK_AGE_MAX.as_millis());
@@ -111,7 +124,11 @@ pub const FEED_ENTRIES_MAX: usize = 16_384;
 /// Bytes of encoded changes that a shard's feed remembers.
 pub const FEED_BYTES_MAX: usize = 16 << 20;
 /// Followers of one shard on one node.
-pub const FEED_FOLLOWERS_MAX: usize = 256;
+pub const FEED_FOLLOWERS_MAX: usize = 4_096;
+/// Pause between two wakings of a shard's followers: what came meanwhile is theirs in one go.
+pub const FEED_WAKE_PAUSE: Duration = Duration::from_millis(10);
+/// Bytes of entries after which a snapshot that a follower began with serves no other.
+pub const FEED_SNAPSHOT_LAG_BYTES_MAX: usize = 1 << 20;
 /// Messages that a follower has in hand; the rest waits in the feed's memory.
 pub const FEED_BURST_MAX: usize = 64;
 /// Bytes after which a snapshot goes on in another message.
@@ -157,6 +174,8 @@ pub const EXTENSIONS_MAX: u32 = 1_000;
 pub const TIME_MS_MAX: u64 = 253_402_300_799_999;
 
 const _: () = {
+    assert!(FEED_SNAPSHOT_LAG_BYTES_MAX < FEED_BYTES_MAX);
+    assert!(FEED_WAKE_PAUSE.as_millis() * 10 < FEED_QUIET_MAX.as_millis());
     assert!(FEED_BURST_MAX < FEED_ENTRIES_MAX);
     assert!(FEED_QUIET_MAX.as_millis() < FEED_SILENCE_MAX.as_millis());
     assert!(FEED_PIECE_BYTES + onsale_state::limits::DOCUMENT_BYTES_MAX < MESSAGE_BYTES_MAX);

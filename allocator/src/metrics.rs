@@ -56,6 +56,16 @@ pub const SNAPSHOT_BYTES: &str = "onsale_allocator_snapshot_bytes";
 pub const SNAPSHOTS_FORCED_TOTAL: &str = "onsale_allocator_snapshots_forced_total";
 /// Snapshots installed from a leader.
 pub const SNAPSHOTS_INSTALLED_TOTAL: &str = "onsale_allocator_snapshots_installed_total";
+/// Index up to which a majority's states agree with this replica's.
+pub const CHECKPOINT_INDEX: &str = "onsale_allocator_checkpoint_index";
+/// Times a replica here was found to differ from its peers.
+pub const DIVERGED_TOTAL: &str = "onsale_allocator_diverged_total";
+/// Followers of a shard's feed.
+pub const FEED_FOLLOWERS: &str = "onsale_allocator_feed_followers";
+/// Entries encoded for a shard's feed.
+pub const FEED_ENTRIES_TOTAL: &str = "onsale_allocator_feed_entries_total";
+/// Followers told to start again.
+pub const FEED_RESETS_TOTAL: &str = "onsale_allocator_feed_resets_total";
 /// Unanswered items of all streams.
 pub const STREAM_UNANSWERED: &str = "onsale_allocator_stream_unanswered";
 
@@ -105,6 +115,11 @@ pub const ALL: &[(&str, &str)] = &[
     (SNAPSHOT_BYTES, "Bytes of the last snapshot written or installed, by shard."),
     (SNAPSHOTS_FORCED_TOTAL, "Snapshots forced because the log was too long or old, by shard."),
     (SNAPSHOTS_INSTALLED_TOTAL, "Snapshots installed from a leader, by shard."),
+    (CHECKPOINT_INDEX, "Entry up to which a majority agrees with this replica's state, by shard."),
+    (DIVERGED_TOTAL, "Replicas found to differ from their peers; the node stops, by shard."),
+    (FEED_FOLLOWERS, "Followers of the shard's feed on this node, by shard."),
+    (FEED_ENTRIES_TOTAL, "Entries encoded for the feed, once for all followers, by shard."),
+    (FEED_RESETS_TOTAL, "Followers told to start again because they fell behind, by shard."),
     (STREAM_UNANSWERED, "Unanswered items of all streams of this node."),
     (LOG_FLUSHES_TOTAL, "Flushes of the log; one carries all shards that wait."),
     (LOG_FLUSH_SECONDS_TOTAL, "Seconds spent writing and flushing the log."),
@@ -144,6 +159,25 @@ pub(crate) struct ShardMetrics {
     pub(crate) snapshot_bytes: metrics::Gauge,
     pub(crate) snapshots_forced: metrics::Counter,
     pub(crate) snapshots_installed: metrics::Counter,
+    pub(crate) checkpoint_index: metrics::Gauge,
+    pub(crate) diverged: metrics::Counter,
+    pub(crate) feed: FeedMetrics,
+}
+
+/// The handles of a shard's feed.
+#[derive(Clone)]
+pub(crate) struct FeedMetrics {
+    pub(crate) followers: metrics::Gauge,
+    pub(crate) entries: metrics::Counter,
+    pub(crate) resets: metrics::Counter,
+}
+
+impl FeedMetrics {
+    /// Of a feed that nobody measures.
+    pub(crate) fn none() -> Self {
+        let (entries, resets) = (metrics::Counter::noop(), metrics::Counter::noop());
+        Self { followers: metrics::Gauge::noop(), entries, resets }
+    }
 }
 
 impl ShardMetrics {
@@ -181,7 +215,14 @@ impl ShardMetrics {
             snapshot_stall_seconds: histogram!(SNAPSHOT_STALL_SECONDS, "shard" => no.clone()),
             snapshot_bytes: gauge!(SNAPSHOT_BYTES, "shard" => no.clone()),
             snapshots_forced: counter!(SNAPSHOTS_FORCED_TOTAL, "shard" => no.clone()),
-            snapshots_installed: counter!(SNAPSHOTS_INSTALLED_TOTAL, "shard" => no),
+            snapshots_installed: counter!(SNAPSHOTS_INSTALLED_TOTAL, "shard" => no.clone()),
+            checkpoint_index: gauge!(CHECKPOINT_INDEX, "shard" => no.clone()),
+            diverged: counter!(DIVERGED_TOTAL, "shard" => no.clone()),
+            feed: FeedMetrics {
+                followers: gauge!(FEED_FOLLOWERS, "shard" => no.clone()),
+                entries: counter!(FEED_ENTRIES_TOTAL, "shard" => no.clone()),
+                resets: counter!(FEED_RESETS_TOTAL, "shard" => no),
+            },
         }
     }
 }

@@ -21,6 +21,7 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 use crate::{
     Config, Error,
     care::Care,
+    checkpoints::Comparer,
     log::{Log, LogConfig, LogError, Recovered, real_disk::RealDisk},
     metrics::ShardMetrics,
     raft::{self, Replica, make_dir_durable, network::Peers},
@@ -48,6 +49,7 @@ pub struct Service {
     client: ShardClient,
     log: Arc<Log>,
     clocks: Clocks,
+    peers: Peers,
     secret: Secret,
     tasks: JoinSet<()>,
     fatal: FatalHook,
@@ -171,6 +173,7 @@ impl Service {
             client,
             log: Arc::new(log),
             clocks,
+            peers,
             secret,
             tasks,
             fatal,
@@ -225,7 +228,13 @@ impl Service {
             // They go on as long as their replica; without its batcher a leader would refuse all.
             Some(task) = tasks.join_next() => Err(ended_task(task)),
         };
-        if let Err(error @ (Error::Replica { .. } | Error::Task { .. })) = &ended {
+        if let Err(
+            error @ (Error::Replica { .. }
+            | Error::Task { .. }
+            | Error::Diverged { .. }
+            | Error::Divided { .. }),
+        ) = &ended
+        {
             (self.fatal)(&error.to_string());
         }
         for group in self.handle.groups.iter() {
@@ -245,12 +254,15 @@ impl Service {
             std::future::pending::<Result<(), Error>>().await
         };
         let (config, groups) = (&self.config, &self.handle.groups);
+        let peers = &self.peers;
+        let comparer = Comparer { node: config.node, peers, groups };
         let care = Care { config, log: &self.log, groups };
         tokio::select! {
             failed = forming => failed,
             failed = watch_replicas(&self.handle.groups) => Err(failed),
             () = self.report_health() => Ok(()),
             () = self.node.clone().run(CancellationToken::new()) => Ok(()),
+            differs = comparer.run() => Err(differs),
             () = care.run() => Ok(()),
         }
     }

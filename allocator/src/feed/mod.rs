@@ -11,7 +11,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -20,9 +20,15 @@ use onsale_mesh::Failure;
 use onsale_proto::Code;
 use onsale_state::{Change, LogTimeMs, Shard};
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
-use crate::limits::{FEED_BYTES_MAX, FEED_ENTRIES_MAX, FEED_FOLLOWERS_MAX, FEED_PIECE_BYTES};
+use crate::{
+    limits::{
+        FEED_BYTES_MAX, FEED_ENTRIES_MAX, FEED_FOLLOWERS_MAX, FEED_PIECE_BYTES,
+        FEED_SNAPSHOT_LAG_BYTES_MAX, FEED_WAKE_PAUSE,
+    },
+    metrics::FeedMetrics,
+};
 
 pub use encode::{Snapshot, event_availability, published_document};
 pub use subscription::Subscription;
@@ -37,7 +43,12 @@ struct Inner {
     memory: Mutex<Memory>,
     /// Counts up whenever followers have something to look at.
     news: watch::Sender<u64>,
+    /// There is news that followers have not been woken for.
+    bell: Notify,
+    /// Somebody rings.
+    rings: AtomicBool,
     followers: AtomicUsize,
+    metrics: FeedMetrics,
     entries_max: usize,
     bytes_max: usize,
 }
@@ -50,6 +61,12 @@ struct Memory {
     bytes: usize,
     /// Positions from here on can be resumed: every entry with changes above it is remembered.
     floor: u64,
+    /// What the last follower without a position began with.
+    snapshot: Option<Snapshot>,
+    /// Bytes of entries since.
+    since_snapshot: usize,
+    /// Entries that were encoded.
+    encoded: u64,
     /// The last entry that was applied.
     tip: u64,
     tip_time_ms: LogTimeMs,
@@ -85,15 +102,26 @@ impl Hub {
     /// A feed with a smaller memory.
     #[must_use]
     pub fn with_bounds(entries_max: usize, bytes_max: usize) -> Hub {
-        Hub {
-            inner: Arc::new(Inner {
-                memory: Mutex::new(Memory::default()),
-                news: watch::Sender::new(0),
-                followers: AtomicUsize::new(0),
-                entries_max,
-                bytes_max,
-            }),
-        }
+        Hub::bounded(entries_max, bytes_max, FeedMetrics::none())
+    }
+
+    /// The feed of a node's shard.
+    pub(crate) fn measured(metrics: FeedMetrics) -> Hub {
+        Hub::bounded(FEED_ENTRIES_MAX, FEED_BYTES_MAX, metrics)
+    }
+
+    fn bounded(entries_max: usize, bytes_max: usize, metrics: FeedMetrics) -> Hub {
+        let inner = Inner {
+            memory: Mutex::new(Memory::default()),
+            news: watch::Sender::new(0),
+            bell: Notify::new(),
+            rings: AtomicBool::new(false),
+            followers: AtomicUsize::new(0),
+            metrics,
+            entries_max,
+            bytes_max,
+        };
+        Hub { inner: Arc::new(inner) }
     }
 
     /// Takes in an applied entry's changes. `shard` is the state right after that entry; called
@@ -110,6 +138,12 @@ impl Hub {
         memory.tip = index;
         memory.tip_time_ms = log_time_ms;
         let Some(message) = message else { return };
+        memory.encoded += 1;
+        self.inner.metrics.entries.increment(1);
+        memory.since_snapshot += message.len();
+        if memory.since_snapshot > FEED_SNAPSHOT_LAG_BYTES_MAX {
+            memory.snapshot = None;
+        }
         memory.bytes += message.len();
         memory.entries.push_back(Entry { index, log_time_ms, message });
         while memory.entries.len() > self.inner.entries_max || memory.bytes > self.inner.bytes_max {
@@ -166,8 +200,16 @@ impl Hub {
         if from > 0 {
             return Ok(Subscription::resume(self.clone(), place, news, from));
         }
+        if let Some(snapshot) = self.recent_snapshot() {
+            return Ok(Subscription::start(self.clone(), place, news, snapshot));
+        }
         let snapshot = snapshot();
         let mut memory = self.inner.memory.lock();
+        let bytes: usize = snapshot.messages.iter().map(Bytes::len).sum();
+        if bytes <= FEED_PIECE_BYTES {
+            memory.since_snapshot = 0;
+            memory.snapshot = Some(snapshot.clone());
+        }
         if !memory.started {
             memory.started = true;
             memory.floor = snapshot.index;
@@ -176,6 +218,29 @@ impl Hub {
         }
         drop(memory);
         Ok(Subscription::start(self.clone(), place, news, snapshot))
+    }
+
+    /// Entries that were encoded: each once, however many follow.
+    #[must_use]
+    pub fn encoded(&self) -> u64 {
+        self.inner.memory.lock().encoded
+    }
+
+    /// Wakes followers when there is something for them, and not more often than they need; without
+    /// this being run, each entry wakes them.
+    pub async fn ring(&self) {
+        self.inner.rings.store(true, Ordering::Release);
+        loop {
+            self.inner.bell.notified().await;
+            self.wake();
+            tokio::time::sleep(FEED_WAKE_PAUSE).await;
+        }
+    }
+
+    /// A snapshot that somebody began with a moment ago: what came since is remembered.
+    fn recent_snapshot(&self) -> Option<Snapshot> {
+        let memory = self.inner.memory.lock();
+        memory.snapshot.clone().filter(|snapshot| snapshot.index >= memory.floor)
     }
 
     fn look(&self, position: u64, most: usize) -> Look {
@@ -197,6 +262,14 @@ impl Hub {
     }
 
     fn tell(&self) {
+        if self.inner.rings.load(Ordering::Acquire) {
+            self.inner.bell.notify_one();
+        } else {
+            self.wake();
+        }
+    }
+
+    fn wake(&self) {
         self.inner.news.send_modify(|count| *count = count.wrapping_add(1));
     }
 }
@@ -214,6 +287,7 @@ impl Place {
     fn take(inner: &Arc<Inner>) -> Result<Place, Failure> {
         let taken = inner.followers.fetch_add(1, Ordering::Relaxed);
         let place = Place(inner.clone());
+        inner.metrics.followers.increment(1);
         if taken >= FEED_FOLLOWERS_MAX {
             let detail = format!("the shard has {FEED_FOLLOWERS_MAX} followers on this node");
             return Err(Failure::new(Code::Overloaded, detail));
@@ -225,5 +299,6 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.0.followers.fetch_sub(1, Ordering::Relaxed);
+        self.0.metrics.followers.decrement(1);
     }
 }

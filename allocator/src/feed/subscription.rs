@@ -120,6 +120,7 @@ impl Subscription {
     }
 
     fn give_up(&mut self, index: u64, log_time_ms: LogTimeMs) {
+        self.hub.inner.metrics.resets.increment(1);
         self.ready.push_back(encode::reset(index, log_time_ms));
         self.over = true;
     }

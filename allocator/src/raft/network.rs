@@ -12,7 +12,10 @@ use std::{
 
 use bytes::Bytes;
 use onsale_mesh::{Failure, Node, channel, limits::MESSAGE_BYTES_MAX};
-use onsale_proto::allocator::{RaftRequest, RaftResponse, raft_service_client::RaftServiceClient};
+use onsale_proto::allocator::{
+    CheckpointsRequest, CheckpointsResponse, RaftRequest, RaftResponse,
+    raft_service_client::RaftServiceClient,
+};
 use openraft::{
     RaftNetwork, RaftNetworkFactory, Snapshot,
     error::{
@@ -76,6 +79,18 @@ impl Peers {
         }
         let inner = PeersInner { cluster: cluster.to_owned(), clocks, peers };
         Ok(Peers { inner: Arc::new(inner) })
+    }
+
+    /// What a peer's replicas were at their last checkpoints; `None` without an answer in time.
+    pub(crate) async fn checkpoints(
+        &self,
+        peer: u64,
+        time: Duration,
+    ) -> Option<CheckpointsResponse> {
+        let mut client = self.inner.peers.get(&peer)?.votes.clone();
+        let request = CheckpointsRequest { cluster: self.inner.cluster.clone() };
+        let answer = timeout(time, client.get_checkpoints(request)).await.ok()?.ok()?;
+        Some(answer.into_inner())
     }
 
     fn request(&self, shard: u16, payload: Bytes) -> RaftRequest {

@@ -9,7 +9,10 @@ use bytes::Bytes;
 use onsale_mesh::Deadline;
 use onsale_proto::{
     Code,
-    allocator::{RaftRequest, RaftResponse, raft_service_server::RaftService},
+    allocator::{
+        CheckpointsRequest, CheckpointsResponse, RaftRequest, RaftResponse,
+        raft_service_server::RaftService,
+    },
 };
 use onsale_state::Batch;
 use prost::Message as _;
@@ -38,14 +41,19 @@ pub(crate) struct RaftApi {
 }
 
 impl RaftApi {
-    fn group(&self, request: &RaftRequest) -> Result<&Group, Status> {
-        if request.cluster != self.cluster {
+    fn admit(&self, cluster: &str) -> Result<(), Status> {
+        if cluster != self.cluster {
             let detail = format!("this is a node of the cluster `{}`", self.cluster);
             return Err(Code::Forbidden.to_status(&detail));
         }
         if !*self.identified.borrow() {
             return Err(Status::unavailable("this node has no identity yet"));
         }
+        Ok(())
+    }
+
+    fn group(&self, request: &RaftRequest) -> Result<&Group, Status> {
+        self.admit(&request.cluster)?;
         let group = self.groups.get(request.shard as usize);
         group.ok_or_else(|| Code::NotFound.to_status("there is no such shard"))
     }
@@ -133,6 +141,16 @@ impl RaftService for RaftApi {
         let batch = batch.map_err(|error| Code::InvalidRequest.to_status(&error.to_string()))?;
         let outcome = propose(shard, batch, until).await?;
         Ok(self.answer(0, 0, outcome.encode_to_vec().into()))
+    }
+
+    async fn get_checkpoints(
+        &self,
+        request: Request<CheckpointsRequest>,
+    ) -> Result<Response<CheckpointsResponse>, Status> {
+        self.admit(&request.into_inner().cluster)?;
+        let shards = self.groups.iter();
+        let shards = shards.map(|group| group.checkpoints(|passed| passed.tell(group.no())));
+        Ok(Response::new(CheckpointsResponse { shards: shards.collect() }))
     }
 }
 

@@ -4,7 +4,10 @@
 
 use std::{
     collections::HashMap,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -22,6 +25,7 @@ use super::{
     log_time::{Clocks, LogTime},
 };
 use crate::{
+    checkpoints::Checkpoints,
     error::ProposeError,
     feed::Hub,
     limits::BATCHES_IN_FLIGHT_MAX,
@@ -65,6 +69,8 @@ pub(crate) struct State {
     node: u64,
     clocks: Clocks,
     log_time: Mutex<LogTime>,
+    checkpoints: Mutex<Checkpoints>,
+    agreed: AtomicU64,
     metrics: ShardMetrics,
 }
 
@@ -74,12 +80,14 @@ impl State {
         Self {
             shard: Arc::new(Mutex::new(shard)),
             views: ArcSwap::default(),
-            hub: Hub::new(),
+            hub: Hub::measured(metrics.feed.clone()),
             jobs_due: watch::Sender::new(0),
             applied: watch::Sender::new(0),
             node,
             clocks,
             log_time: Mutex::new(log_time),
+            checkpoints: Mutex::default(),
+            agreed: AtomicU64::new(0),
             metrics,
         }
     }
@@ -124,6 +132,7 @@ impl Observer for State {
             self.refresh_views(shard);
         }
         self.log_time.lock().applied(shard.log_time_ms(), self.clocks.mono_ms());
+        self.checkpoints.lock().pass(index, || shard.chain());
         self.hub.publish(index, shard.log_time_ms(), changes, shard);
         if changes.iter().any(|change| matches!(change, Change::JobDue)) {
             self.jobs_due.send_modify(|times| *times += 1);
@@ -134,6 +143,7 @@ impl Observer for State {
     fn replaced(&self, index: u64, shard: &Shard) {
         self.refresh_views(shard);
         self.log_time.lock().applied(shard.log_time_ms(), self.clocks.mono_ms());
+        self.checkpoints.lock().clear();
         self.hub.reset(index, shard.log_time_ms());
         self.jobs_due.send_modify(|times| *times += 1);
         self.applied.send_replace(index);
@@ -160,6 +170,7 @@ impl Group {
             room: Arc::new(Semaphore::new(BATCHES_IN_FLIGHT_MAX)),
         };
         tasks.spawn(batcher.run(items));
+        tasks.spawn(ring(state.hub.clone()));
         tasks.spawn(confirm_reads(replica.clone(), readers));
         tasks.spawn(watch_leader(no, replica.clone(), metrics.clone()));
         let inner = Inner { no, state, replica, queue, reads, metrics };
@@ -314,6 +325,27 @@ impl Group {
         tokio::time::timeout_at(deadline.instant(), snapshotting).await.unwrap_or(false)
     }
 
+    /// Looks at what this replica was at its last checkpoints.
+    pub(crate) fn checkpoints<R>(&self, look: impl FnOnce(&Checkpoints) -> R) -> R {
+        look(&self.inner.state.checkpoints.lock())
+    }
+
+    /// Up to which entry a majority's states are known to agree with this replica's.
+    #[must_use]
+    pub fn agreed_index(&self) -> u64 {
+        self.inner.state.agreed.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn agree(&self, index: u64) {
+        self.inner.state.agreed.store(index, Ordering::Relaxed);
+        self.inner.metrics.checkpoint_index.set(index as f64);
+    }
+
+    /// The nodes whose replicas vote.
+    pub(crate) fn voters(&self) -> Vec<u64> {
+        self.inner.replica.voters()
+    }
+
     pub(crate) fn replica(&self) -> &Replica {
         &self.inner.replica
     }
@@ -321,6 +353,11 @@ impl Group {
     pub(crate) fn metrics(&self) -> &ShardMetrics {
         &self.inner.metrics
     }
+}
+
+/// Wakes the feed's followers.
+async fn ring(hub: Hub) {
+    hub.ring().await;
 }
 
 /// One confirmation by a majority answers all reads that were waiting when it began.

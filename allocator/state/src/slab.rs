@@ -37,8 +37,8 @@ struct Cut<T> {
     end: u32,
     /// A bit for each slot that is another by now.
     changed: Vec<u64>,
-    /// What stood in those slots.
-    before: Vec<T>,
+    /// What stood in those slots. In chunks, so that one that grows is not copied.
+    before: Vec<Vec<T>>,
 }
 
 impl<T: Clone> Cut<T> {
@@ -51,7 +51,25 @@ impl<T: Clone> Cut<T> {
         let (word, bit) = (&mut self.changed[slot as usize / 64], 1 << (slot % 64));
         if *word & bit == 0 {
             *word |= bit;
-            self.before.extend(value.cloned());
+            let Some(value) = value else { return };
+            match self.before.last_mut() {
+                Some(chunk) if chunk.len() < CHUNK => chunk.push(value.clone()),
+                _ => {
+                    let mut chunk = Vec::with_capacity(CHUNK);
+                    chunk.push(value.clone());
+                    self.before.push(chunk);
+                }
+            }
+        }
+    }
+
+    /// One of the values that were kept.
+    fn pop(&mut self) -> Option<T> {
+        loop {
+            if let Some(value) = self.before.last_mut()?.pop() {
+                return Some(value);
+            }
+            self.before.pop();
         }
     }
 }
@@ -73,7 +91,7 @@ impl<T: Clone> Slab<T> {
         let Some(cut) = &mut self.cut else { return false };
         for _ in 0..most {
             if cut.next == cut.end {
-                let Some(value) = cut.before.pop() else { return false };
+                let Some(value) = cut.pop() else { return false };
                 show(&value);
                 continue;
             }
@@ -83,7 +101,7 @@ impl<T: Clone> Slab<T> {
                 self.chunks[slot >> CHUNK_BITS][slot % CHUNK].iter().for_each(&mut show);
             }
         }
-        cut.next < cut.end || !cut.before.is_empty()
+        cut.next < cut.end || cut.before.iter().any(|chunk| !chunk.is_empty())
     }
 
     /// Is there a cut?

@@ -5,7 +5,11 @@ use std::{
     future::Future,
     net::{SocketAddr, TcpListener},
     path::PathBuf,
-    sync::{Arc, mpsc},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+        mpsc,
+    },
     time::{Duration, Instant},
 };
 
@@ -30,6 +34,8 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Cluster {
     _dir: TempDir,
     pub configs: Vec<Config>,
+    /// The nodes' wall clocks, where they are not the system's.
+    pub walls: Vec<Arc<Wall>>,
     pub nodes: Vec<Option<Running>>,
 }
 
@@ -38,9 +44,15 @@ pub struct Running {
     shutdown: CancellationToken,
     pub handle: Handle,
     ended: mpsc::Receiver<Result<(), Error>>,
+    over: Arc<AtomicBool>,
 }
 
 impl Running {
+    /// Whether the node has ended by itself; [`Running::ended`] says how.
+    pub fn has_ended(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
+    }
+
     /// What ended the node by itself.
     pub fn ended(&self) -> Result<(), Error> {
         self.ended.recv_timeout(PATIENCE).expect("the node ends")
@@ -81,7 +93,7 @@ impl Cluster {
         });
         let configs: Vec<Config> = configs.collect();
         let nodes = (0..nodes).map(|_| None).collect();
-        Cluster { _dir: dir, configs, nodes }
+        Cluster { _dir: dir, configs, walls: Vec::new(), nodes }
     }
 
     /// A new cluster, formed and with leaders.
@@ -110,7 +122,7 @@ impl Cluster {
     /// Starts one node; it may still wait for its peers. A folder that its killed predecessor has
     /// not let go of yet is tried again.
     pub fn start(&mut self, at: usize) -> Result<(), Error> {
-        let running = start_node(&self.configs[at])?;
+        let running = start_node(&self.configs[at], self.walls.get(at).cloned())?;
         self.nodes[at] = Some(running);
         Ok(())
     }
@@ -189,10 +201,10 @@ impl Cluster {
     }
 }
 
-fn start_node(config: &Config) -> Result<Running, Error> {
+fn start_node(config: &Config, wall: Option<Arc<Wall>>) -> Result<Running, Error> {
     let until = Instant::now() + PATIENCE;
     loop {
-        match try_start(config) {
+        match try_start_at(config, wall.clone()) {
             Err(Error::Log(error)) if error.to_string().contains("in use") => {
                 assert!(Instant::now() < until, "the folder is never let go of");
                 std::thread::sleep(Duration::from_millis(20));
@@ -202,14 +214,55 @@ fn start_node(config: &Config) -> Result<Running, Error> {
     }
 }
 
+/// A wall clock that can be wrong. It starts in 2027 and has nothing to do with the system's.
+pub struct Wall {
+    start: Instant,
+    offset_ms: AtomicI64,
+}
+
+impl Wall {
+    /// A right one for each of so many nodes.
+    pub fn each(nodes: usize) -> Vec<Arc<Wall>> {
+        let start = Instant::now();
+        (0..nodes).map(|_| Arc::new(Wall { start, offset_ms: AtomicI64::new(0) })).collect()
+    }
+
+    /// What a right clock shows.
+    pub fn true_ms(&self) -> u64 {
+        1_800_000_000_000 + self.start.elapsed().as_millis() as u64
+    }
+
+    /// Makes it wrong by so much.
+    pub fn set_off(&self, offset_ms: i64) {
+        self.offset_ms.store(offset_ms, Ordering::Relaxed);
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.true_ms().saturating_add_signed(self.offset_ms.load(Ordering::Relaxed))
+    }
+}
+
 pub fn try_start(config: &Config) -> Result<Running, Error> {
+    try_start_at(config, None)
+}
+
+fn try_start_at(config: &Config, wall: Option<Arc<Wall>>) -> Result<Running, Error> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .expect("a runtime");
     let fatal = Arc::new(|reason: &str| eprintln!("fatal: {reason}"));
-    let service = runtime.block_on(Service::open_with(config.clone(), secret(), fatal));
+    let service = runtime.block_on(async {
+        let config = config.clone();
+        match wall {
+            None => Service::open_with(config, secret(), fatal).await,
+            Some(wall) => {
+                let wall = Arc::new(move || wall.now_ms());
+                Service::open_at(config, secret(), fatal, wall).await
+            }
+        }
+    });
     let service = match service {
         Ok(service) => service,
         Err(error) => {
@@ -234,13 +287,16 @@ pub fn try_start(config: &Config) -> Result<Running, Error> {
     let shutdown = CancellationToken::new();
     let handle = service.handle();
     let (say, ended) = mpsc::channel();
+    let over = Arc::new(AtomicBool::new(false));
+    let ending = over.clone();
     let serving = onsale_mesh::server::serve_grpc(listener, service.routes(), shutdown.clone());
     runtime.spawn(serving);
     let until = shutdown.clone();
     runtime.spawn(async move {
         let _ = say.send(service.run(until).await);
+        ending.store(true, Ordering::Relaxed);
     });
-    Ok(Running { runtime: Some(runtime), shutdown, handle, ended })
+    Ok(Running { runtime: Some(runtime), shutdown, handle, ended, over })
 }
 
 /// Waits for something to be so.
@@ -266,6 +322,10 @@ pub fn run<T>(test: impl Future<Output = T>) -> T {
 }
 
 pub fn onsale(event: EventNo, sections: u16, rows: u16) -> CommandKind {
+    onsale_with_ttl(event, sections, rows, 600_000)
+}
+
+pub fn onsale_with_ttl(event: EventNo, sections: u16, rows: u16, ttl_ms: u32) -> CommandKind {
     let row = |no: u16| RowSpec { label: format!("R{no}").into(), seats: 10, accessible: vec![] };
     let section = |no: u16| SectionSpec {
         key: format!("S{no}").into(),
@@ -283,7 +343,7 @@ pub fn onsale(event: EventNo, sections: u16, rows: u16) -> CommandKind {
         rules: Rules {
             seats_per_order_max: 8,
             seats_per_buyer_max: 0,
-            hold_ttl_ms: 600_000,
+            hold_ttl_ms: ttl_ms,
             hold_extensions_max: 2,
         },
     }))

@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, time::Duration};
 use onsale_allocator::{
     document,
     feed::{Hub, Snapshot, Subscription, event_availability},
+    limits::FEED_FOLLOWERS_MAX,
 };
 use onsale_proto::{Code, allocator as pb, catalog};
 use onsale_state::{
@@ -23,17 +24,17 @@ use crate::cluster_support::onsale;
 
 /// What a follower believes.
 #[derive(Debug, Default, Clone, PartialEq)]
-struct Belief {
-    index: u64,
+pub(crate) struct Belief {
+    pub(crate) index: u64,
     events: BTreeMap<u32, pb::EventAvailability>,
     documents: BTreeMap<String, pb::StoredDocument>,
     api_keys: BTreeMap<Vec<u8>, pb::ApiKey>,
     signing_keys: BTreeMap<u32, pb::SigningKey>,
-    resets: u32,
+    pub(crate) resets: u32,
 }
 
 impl Belief {
-    fn take_in(&mut self, message: &[u8]) {
+    pub(crate) fn take_in(&mut self, message: &[u8]) {
         let message = pb::FollowResponse::decode(message).expect("decodes");
         match message.content.expect("content") {
             Content::Snapshot(snapshot) => {
@@ -86,7 +87,7 @@ impl Belief {
     }
 
     /// What a follower should believe.
-    fn of(shard: &Shard, index: u64) -> Belief {
+    pub(crate) fn of(shard: &Shard, index: u64) -> Belief {
         let snapshot = Snapshot::of(shard, index, usize::MAX);
         let mut belief = Belief::default();
         for event in shard.events() {
@@ -135,18 +136,18 @@ fn count(section: &mut pb::SectionAvailability, state: u32) -> &mut u32 {
 }
 
 /// A shard whose every entry goes into a hub.
-struct Source {
-    shard: Shard,
-    hub: Hub,
-    index: u64,
+pub(crate) struct Source {
+    pub(crate) shard: Shard,
+    pub(crate) hub: Hub,
+    pub(crate) index: u64,
 }
 
 impl Source {
-    fn new(shard: u16, hub: Hub) -> Source {
+    pub(crate) fn new(shard: u16, hub: Hub) -> Source {
         Source { shard: Shard::new(shard, 2, onsale_state::Limits::default()), hub, index: 0 }
     }
 
-    fn apply(&mut self, log_time_ms: LogTimeMs, kinds: Vec<CommandKind>) {
+    pub(crate) fn apply(&mut self, log_time_ms: LogTimeMs, kinds: Vec<CommandKind>) {
         let commands =
             kinds.into_iter().map(|kind| Command { not_after_ms: u64::MAX, kind }).collect();
         let (mut outcomes, mut changes): (Vec<_>, Vec<Change>) = (Vec::new(), Vec::new());
@@ -188,7 +189,7 @@ fn hold_id(no: u64) -> HoldId {
 }
 
 /// A command of a selling shard, made of small numbers so that they meet.
-fn selling(no: u64, kind: u8, a: u16, b: u16) -> CommandKind {
+pub(crate) fn selling(no: u64, kind: u8, a: u16, b: u16) -> CommandKind {
     let event = u32::from(a % 2) + 1;
     let seats = |seats: u16| (b % 20..b % 20 + seats % 3 + 1).map(u32::from).collect();
     match kind % 8 {
@@ -225,7 +226,7 @@ fn selling(no: u64, kind: u8, a: u16, b: u16) -> CommandKind {
     }
 }
 
-fn opened(event: u32) -> CommandKind {
+pub(crate) fn opened(event: u32) -> CommandKind {
     let CommandKind::OpenOnsale(mut open) = onsale(event, 2, 2) else { unreachable!() };
     open.sections.push(onsale_state::command::SectionSpec {
         key: "FLOOR".into(),
@@ -464,7 +465,7 @@ fn entries_without_changes_move_the_position_in_few_messages() {
 #[test]
 fn followers_are_bounded_and_give_their_places_back() {
     let source = Source::new(1, Hub::new());
-    let full: Vec<Subscription> = (0..256).map(|_| source.follow(0)).collect();
+    let full: Vec<Subscription> = (0..FEED_FOLLOWERS_MAX).map(|_| source.follow(0)).collect();
     let refused = source.hub.follow(0, || source.hub.snapshot(&source.shard));
     assert_eq!(refused.err().map(|failure| failure.code), Some(Code::Overloaded));
     drop(full);

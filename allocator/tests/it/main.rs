@@ -3,10 +3,14 @@
 
 mod cluster;
 mod cluster_buyers;
+mod cluster_checkpoints;
 mod cluster_failures;
 mod cluster_log;
+mod cluster_soak;
 mod cluster_support;
+mod cluster_time;
 mod feed;
+mod feed_many;
 mod log_common;
 mod log_kill;
 mod log_power_loss;

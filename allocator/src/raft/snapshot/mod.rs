@@ -35,10 +35,35 @@ pub struct SnapshotFile {
     pub file: File,
 }
 
+/// What makes files durable; between this and the disk tests put a power loss.
+trait Files: Send + Sync + std::fmt::Debug {
+    fn sync(&self, file: &SnapshotFile) -> io::Result<()>;
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+}
+
+#[derive(Debug)]
+struct RealFiles;
+
+impl Files for RealFiles {
+    fn sync(&self, file: &SnapshotFile) -> io::Result<()> {
+        file.file.sync_all()
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        File::open(dir)?.sync_all()
+    }
+}
+
 /// The snapshots of one shard on this node.
 #[derive(Debug)]
 pub struct Store {
     dir: PathBuf,
+    files: Box<dyn Files>,
     shard: u16,
     received: AtomicU64,
     durable: watch::Sender<Durable>,
@@ -61,6 +86,10 @@ impl Store {
     /// # Errors
     /// When the folder cannot be used.
     pub fn open(data_dir: &Path, shard: u16) -> Result<Store, Error> {
+        Store::open_on(data_dir, shard, Box::new(RealFiles))
+    }
+
+    fn open_on(data_dir: &Path, shard: u16, files: Box<dyn Files>) -> Result<Store, Error> {
         let dir = data_dir.join("snapshots").join(format!("shard-{shard}"));
         make_dir_durable(&dir).map_err(|error| Error::io(&dir, error))?;
         for entry in fs::read_dir(&dir).map_err(|error| Error::io(&dir, error))? {
@@ -70,7 +99,7 @@ impl Store {
             }
         }
         let (received, durable) = (AtomicU64::new(0), watch::Sender::default());
-        Ok(Store { dir, shard, received, durable, damaged: Mutex::default() })
+        Ok(Store { dir, files, shard, received, durable, damaged: Mutex::default() })
     }
 
     /// Whether there is any snapshot file.
@@ -176,11 +205,11 @@ impl Store {
     /// # Errors
     /// When the disk refuses.
     pub fn adopt(&self, incoming: SnapshotFile, meta: &SnapshotMeta) -> io::Result<SnapshotFile> {
-        incoming.file.sync_all()?;
+        self.files.sync(&incoming)?;
         let index = meta.last_log_id.map_or(0, |id| id.index);
         let path = self.dir.join(format!("{index:020}{SUFFIX}"));
-        fs::rename(&incoming.path, &path)?;
-        File::open(&self.dir)?.sync_all()?;
+        self.files.rename(&incoming.path, &path)?;
+        self.files.sync_dir(&self.dir)?;
         self.damaged.lock().retain(|damaged| *damaged != path);
         self.now_durable(meta.last_log_id.map(|id| id.index));
         for old in self.files()?.into_iter().skip(SNAPSHOTS_KEPT) {
@@ -255,94 +284,4 @@ pub(crate) fn make_dir_durable(dir: &Path) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use openraft::CommittedLeaderId;
-
-    use super::*;
-    use crate::raft::types::LogId;
-
-    fn meta(index: u64) -> SnapshotMeta {
-        let last_log_id = Some(LogId::new(CommittedLeaderId::new(1, 2), index));
-        SnapshotMeta { last_log_id, snapshot_id: format!("s{index}"), ..SnapshotMeta::default() }
-    }
-
-    fn put(store: &Store, index: u64, state: &[u8]) -> PathBuf {
-        let written = store.write(&meta(index), |writer| {
-            let (first, second) = state.split_at(state.len() / 3);
-            writer.put(first)?;
-            writer.put(second)
-        });
-        let (bytes, file) = written.expect("writes");
-        assert_eq!(bytes, state.len() as u64);
-        file.path
-    }
-
-    #[test]
-    fn the_newest_of_two_kept_snapshots_is_read_back() {
-        let dir = tempfile::tempdir().expect("a folder");
-        let store = Store::open(dir.path(), 3).expect("opens");
-        assert!(store.load().expect("loads").is_none() && store.is_empty().expect("reads"));
-        let state: Vec<u8> = (0..SNAPSHOT_PIECE_BYTES * 2 + 77).map(|at| at as u8).collect();
-        for index in [5, 90, 1_000] {
-            put(&store, index, &state[..state.len() - index as usize]);
-        }
-        assert_eq!(store.files().expect("lists").len(), SNAPSHOTS_KEPT);
-        let loaded = store.load().expect("loads").expect("is there");
-        assert_eq!(loaded.meta, meta(1_000));
-        assert_eq!(loaded.state, state[..state.len() - 1_000]);
-        let (newest, _) = store.newest().expect("reads").expect("is there");
-        assert_eq!(newest, meta(1_000));
-    }
-
-    #[test]
-    fn a_flipped_byte_anywhere_is_found_and_the_snapshot_before_stands_in() {
-        let dir = tempfile::tempdir().expect("a folder");
-        let store = Store::open(dir.path(), 1).expect("opens");
-        put(&store, 1, b"the older state");
-        let path = put(&store, 2, b"the newer state");
-        let good = fs::read(&path).expect("reads");
-        for at in 0..good.len() {
-            let mut bad = good.clone();
-            bad[at] ^= 0x10;
-            fs::write(&path, &bad).expect("writes");
-            assert!(store.check(&path).is_err(), "byte {at}");
-            let loaded = store.load().expect("loads").expect("is there");
-            assert_eq!(loaded.state, b"the older state", "byte {at}");
-            let (newest, _) = store.newest().expect("reads").expect("is there");
-            assert_eq!(newest, meta(1), "byte {at}: what is damaged is not sent to a follower");
-        }
-        for length in 0..good.len() {
-            fs::write(&path, &good[..length]).expect("writes");
-            assert!(store.check(&path).is_err(), "{length} bytes");
-        }
-    }
-
-    #[test]
-    fn what_was_replaced_goes_when_it_is_old_and_the_newest_stays() {
-        let dir = tempfile::tempdir().expect("a folder");
-        let store = Store::open(dir.path(), 1).expect("opens");
-        put(&store, 1, b"with a name that was erased");
-        put(&store, 2, b"without");
-        store.drop_old(Duration::from_secs(3_600)).expect("lists");
-        assert_eq!(store.files().expect("lists").len(), 2, "it is not old yet");
-        for file in store.files().expect("lists") {
-            let file = File::options().write(true).open(file).expect("opens");
-            let yesterday = std::time::SystemTime::now() - Duration::from_secs(86_400);
-            file.set_modified(yesterday).expect("dates back");
-        }
-        store.drop_old(Duration::from_secs(3_600)).expect("deletes");
-        assert_eq!(store.files().expect("lists").len(), 1);
-        assert_eq!(store.load().expect("loads").expect("is there").state, b"without");
-    }
-
-    #[test]
-    fn an_unfinished_file_is_never_a_snapshot() {
-        let dir = tempfile::tempdir().expect("a folder");
-        let store = Store::open(dir.path(), 1).expect("opens");
-        let incoming = store.incoming().expect("opens");
-        assert!(store.load().expect("loads").is_none());
-        drop(store);
-        let store = Store::open(dir.path(), 1).expect("opens again");
-        assert!(!incoming.path.exists() && store.is_empty().expect("reads"));
-    }
-}
+mod tests;

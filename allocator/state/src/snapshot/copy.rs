@@ -24,33 +24,55 @@ pub(super) enum Part {
     Orders,
 }
 
-/// Encoded records, found by their ids.
+/// Encoded records, found by their ids. In chunks: one buffer that grows is copied now and then,
+/// which takes tens of milliseconds in which nothing is applied.
 #[derive(Default)]
-pub(super) struct Records {
-    bytes: Vec<u8>,
-    /// Id, and where the record ends; it begins where the one before it does.
-    ends: Vec<(u128, usize)>,
+struct Records {
+    chunks: Vec<Chunk>,
+    count: usize,
 }
 
+#[derive(Default)]
+struct Chunk {
+    bytes: Vec<u8>,
+    /// Id, and where the record ends; it begins where the one before it does.
+    ends: Vec<(u128, u32)>,
+}
+
+/// Bytes after which records go on in another chunk.
+const CHUNK_BYTES: usize = 32 << 10;
+
 impl Records {
-    /// What was written last is the record of this id.
-    fn end(&mut self, id: u128) {
-        self.ends.push((id, self.bytes.len()));
+    /// Adds the record of an id; `encode` writes it.
+    fn add(&mut self, id: u128, encode: impl FnOnce(&mut Vec<u8>)) {
+        if self.chunks.last().is_none_or(|chunk| chunk.bytes.len() >= CHUNK_BYTES) {
+            let bytes = Vec::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 8);
+            self.chunks.push(Chunk { bytes, ends: Vec::with_capacity(CHUNK_BYTES / 64) });
+        }
+        if let Some(chunk) = self.chunks.last_mut() {
+            encode(&mut chunk.bytes);
+            chunk.ends.push((id, chunk.bytes.len() as u32));
+            self.count += 1;
+        }
     }
 
     /// How many, then each in the order of ids.
     fn write<E>(&self, put: &mut impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
         let mut count = Vec::new();
-        put_varint(&mut count, self.ends.len() as u64);
+        put_varint(&mut count, self.count as u64);
         put(&count)?;
-        let mut sorted = Vec::with_capacity(self.ends.len());
-        let mut start = 0;
-        for &(id, end) in &self.ends {
-            sorted.push((id, start, end));
-            start = end;
+        let mut sorted = Vec::with_capacity(self.count);
+        for (nth, chunk) in self.chunks.iter().enumerate() {
+            let mut start = 0;
+            for &(id, end) in &chunk.ends {
+                sorted.push((id, nth as u32, start, end));
+                start = end;
+            }
         }
         sorted.sort_unstable();
-        sorted.into_iter().try_for_each(|(_, start, end)| put(&self.bytes[start..end]))
+        sorted.into_iter().try_for_each(|(_, nth, start, end)| {
+            put(&self.chunks[nth as usize].bytes[start as usize..end as usize])
+        })
     }
 }
 
@@ -91,13 +113,11 @@ impl Copy {
     }
 
     fn add_hold(&mut self, events: &[EventState], orders: &Slab<Order>, hold: &Hold) {
-        write::encode_hold(events, orders, hold, &mut self.holds.bytes);
-        self.holds.end(hold.id.0);
+        self.holds.add(hold.id.0, |out| write::encode_hold(events, orders, hold, out));
     }
 
     fn add_order(&mut self, events: &[EventState], order: &Order) {
-        write::encode_order(events, order, &mut self.orders.bytes);
-        self.orders.end(order.id.0);
+        self.orders.add(order.id.0, |out| write::encode_order(events, order, out));
     }
 }
 

@@ -1,0 +1,58 @@
+//! A few seconds at full load with a snapshot after every few entries. Ten minutes of it, with a
+//! million seats, are `cargo run --release -p onsale-allocator --example snapshot_bench soak`.
+
+use std::time::{Duration, Instant};
+
+use onsale_mesh::ShardClient;
+
+use crate::cluster_support::{Cluster, held, hold, patient, release, run};
+
+const TIME: Duration = Duration::from_secs(8);
+const SNAPSHOT_ENTRIES: u64 = 100;
+
+async fn buy_on(client: ShardClient, buyer: u32, until: Instant) -> u64 {
+    let mut key = u64::from(buyer) << 32;
+    while Instant::now() < until {
+        key += 1;
+        let taken = client.submit(1, hold(1, 1, key, &[buyer], 0), patient()).await;
+        let taken = held(taken.expect("an outcome"));
+        client.submit(1, release(&taken.hold_id), patient()).await.expect("an outcome");
+    }
+    key & 0xffff_ffff
+}
+
+#[test]
+fn snapshot_after_snapshot_at_full_load_nothing_ends_and_nothing_piles_up() {
+    let mut cluster = Cluster::new(3, 1);
+    for config in &mut cluster.configs {
+        config.snapshot_entries = SNAPSHOT_ENTRIES;
+    }
+    cluster.start_all();
+    run(async {
+        cluster.open_onsale(1, 1, 1, 4).await;
+        let (client, until) = (cluster.client(), Instant::now() + TIME);
+        let mut buyers = tokio::task::JoinSet::new();
+        for buyer in 0..32 {
+            buyers.spawn(buy_on(client.clone(), buyer, until));
+        }
+        let mut bought = 0;
+        while let Some(count) = buyers.join_next().await {
+            bought += count.expect("nobody was told an untruth");
+        }
+        assert!(bought > 100, "{bought}");
+    });
+    cluster.wait_equal(1);
+    for at in 0..3 {
+        let node = cluster.nodes[at].as_ref().expect("was started");
+        assert!(!node.has_ended(), "node {at}");
+        let group = node.handle.group(1).expect("the shard");
+        let status = group.status();
+        assert!(status.snapshot > SNAPSHOT_ENTRIES, "{status:?}");
+        let kept = status.last_index - status.purged;
+        assert!(kept < 40 * SNAPSHOT_ENTRIES, "{kept} entries are kept: {status:?}");
+        let snapshots = cluster.folder(at).join("snapshots").join("shard-1");
+        let files = std::fs::read_dir(snapshots).expect("lists").count();
+        assert!(files <= 3, "two snapshots and one on its way, not {files}");
+        group.read(|shard| assert_eq!(shard.check_invariants(), vec![]));
+    }
+}
