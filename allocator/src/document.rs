@@ -7,7 +7,7 @@ use bytes::Bytes;
 use onsale_mesh::Failure;
 use onsale_proto::{Code, catalog as pb, id};
 use onsale_state::{
-    EventNo, ShardNo,
+    EventNo, SectionNo, ShardNo,
     command::{ChangeOnsale, OpenOnsale, RowSpec, Rules, SectionKind, SectionSpec},
     limits::{
         DOCUMENT_BYTES_MAX, EVENT_CATEGORIES_MAX, EVENT_SEATS_MAX, EVENT_SECTIONS_MAX,
@@ -88,7 +88,7 @@ pub fn check(document: &pb::EventDocument) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Whether `after` may take the place of `before`: seat map and categories stay.
+/// Whether `after` may take the place of `before`: seats and categories stay.
 ///
 /// # Errors
 /// `invalid_request` with a JSON pointer to the first field that may not change.
@@ -110,9 +110,12 @@ pub fn check_change(before: &pb::EventDocument, after: &pb::EventDocument) -> Re
         return Err(Failure::invalid("/sections", "must stay as they are: the seat map is fixed"));
     }
     for (at, (old, new)) in before.sections.iter().zip(&after.sections).enumerate() {
-        let renamed = pb::Section { name: old.name.clone(), ..new.clone() };
-        if *old != renamed {
-            let remedy = "must stay as it is, but for its name: the seat map is fixed";
+        let mut same = pb::Section { name: old.name.clone(), ..new.clone() };
+        if old.rows.is_empty() {
+            same.capacity = old.capacity;
+        }
+        if *old != same {
+            let remedy = "must stay as it is, but for its name and an area's capacity";
             return Err(Failure::invalid(format!("/sections/{at}"), remedy));
         }
     }
@@ -149,7 +152,14 @@ pub fn change_onsale(document: &pb::EventDocument) -> Result<ChangeOnsale, Failu
         onsale_at_ms: onsale_at_ms(document),
         prices_minor: prices(document),
         rules: rules(document)?,
+        capacities: capacities(document),
     })
+}
+
+/// How many places each general admission area has.
+fn capacities(document: &pb::EventDocument) -> Vec<(SectionNo, u32)> {
+    let areas = (0..).zip(&document.sections).filter(|(_, section)| section.rows.is_empty());
+    areas.map(|(no, section)| (no, section.capacity)).collect()
 }
 
 /// The seat map's specification.

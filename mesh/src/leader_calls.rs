@@ -52,9 +52,8 @@ leader_calls! {
     settle_job(pb::SettleJobRequest, |request| request.shard) -> pb::SettleJobResponse,
         job_service_client::JobServiceClient;
     /// Makes an order's waiting job due.
-    wake_job(pb::WakeJobRequest, |request| {
-        onsale_proto::id::from_bytes(&request.order_id).map_or(0, onsale_proto::id::shard_of)
-    }) -> pb::WakeJobResponse, job_service_client::JobServiceClient;
+    wake_job(pb::WakeJobRequest, |request| order_shard(&request.order_id)) -> pb::WakeJobResponse,
+        job_service_client::JobServiceClient;
     /// Creates an event.
     create_event(pb::CreateEventRequest, |_| 0) -> pb::CreateEventResponse,
         control_service_client::ControlServiceClient;
@@ -67,6 +66,25 @@ leader_calls! {
     /// Stores a ticket-signing public key.
     put_signing_key(pb::PutSigningKeyRequest, |_| 0) -> pb::PutSigningKeyResponse,
         control_service_client::ControlServiceClient;
+    /// Withdraws places of an event from sale.
+    kill_seats(pb::KillSeatsRequest, |request| request.shard) -> pb::Outcome,
+        organizer_service_client::OrganizerServiceClient;
+    /// Puts withdrawn places on sale again.
+    return_seats(pb::ReturnSeatsRequest, |request| request.shard) -> pb::Outcome,
+        organizer_service_client::OrganizerServiceClient;
+    /// What is withdrawn of an event.
+    list_kills(pb::ListKillsRequest, |request| request.shard) -> pb::ListKillsResponse,
+        organizer_service_client::OrganizerServiceClient;
+    /// Moves a ticket to another seat.
+    swap_seat(pb::SwapSeatRequest, |request| order_shard(&request.order_id)) -> pb::Outcome,
+        support_service_client::SupportServiceClient;
+    /// Gives tickets another holder's name.
+    rename_tickets(pb::RenameTicketsRequest, |request| order_shard(&request.order_id))
+        -> pb::Outcome, support_service_client::SupportServiceClient;
+}
+
+fn order_shard(order_id: &[u8]) -> u32 {
+    onsale_proto::id::from_bytes(order_id).map_or(0, onsale_proto::id::shard_of)
 }
 
 impl ShardClient {
@@ -126,6 +144,20 @@ impl Waits for pb::ChangeEventRequest {
 }
 impl Waits for pb::PutApiKeyRequest {}
 impl Waits for pb::PutSigningKeyRequest {}
+// An event of 200,000 seats takes a moment on each of three replicas.
+impl Waits for pb::KillSeatsRequest {
+    fn wait(&self) -> Duration {
+        limits::REQUEST_BUDGET
+    }
+}
+impl Waits for pb::ReturnSeatsRequest {
+    fn wait(&self) -> Duration {
+        limits::REQUEST_BUDGET
+    }
+}
+impl Waits for pb::ListKillsRequest {}
+impl Waits for pb::SwapSeatRequest {}
+impl Waits for pb::RenameTicketsRequest {}
 
 fn attempt_for(request: &impl Waits, deadline: Deadline) -> Duration {
     deadline.min(limits::ATTEMPT_TIMEOUT + request.wait())

@@ -49,3 +49,5 @@ const _: () = assert!(BACKOFF_FIRST.as_millis() <= BACKOFF_MAX.as_millis());
 const _: () = assert!(CONNECT_TIMEOUT.as_millis() < ATTEMPT_TIMEOUT.as_millis());
 const _: () = assert!(DRAIN_MAX.as_millis() > 2 * ATTEMPT_TIMEOUT.as_millis());
 const _: () = assert!(STREAM_WINDOW_BYTES <= CONNECTION_WINDOW_BYTES);
+/// Seats, and areas, that a refusal names in a gRPC status: it travels in one header.
+pub const STATUS_PLACES_MAX: usize = 64;

@@ -140,7 +140,7 @@ impl<G: Gateway + 'static> Worker<G> {
     }
 
     fn signed(&self, order: u128, job: &Job) -> pb::Signed {
-        let signatures = self.signer.sign(order, &job.event_id, &job.places);
+        let signatures = self.signer.sign(order, &job.event_id, &job.places, &job.tickets);
         metrics::counter!(names::TICKETS).increment(signatures.len() as u64);
         pb::Signed { signing_key: self.signer.key_id(), signatures }
     }

@@ -97,6 +97,17 @@ codes! {
     /// The hold was extended as often as it may be.
     ExtensionLimitReached, "extension_limit_reached", 409, FailedPrecondition, false,
         "The hold cannot be extended again";
+    /// What is sold cannot be withdrawn.
+    SeatsSold, "seats_sold", 409, FailedPrecondition, false, "Some of these seats are sold";
+    /// What is not withdrawn cannot be returned.
+    SeatsNotKilled, "seats_not_killed", 409, FailedPrecondition, false,
+        "Some of these seats are not withdrawn";
+    /// An area would be smaller than what is taken of it.
+    CapacityBelowTaken, "capacity_below_taken", 409, FailedPrecondition, false,
+        "More is taken than that";
+    /// A ticket moves to a seat of the same price only.
+    PriceDiffers, "price_differs", 409, FailedPrecondition, false,
+        "The other seat has another price";
     /// Somebody changed it first.
     Conflict, "conflict", 409, Aborted, false, "Somebody changed this first";
     /// The hold has ended.

@@ -15,7 +15,7 @@ use onsale_proto::{
 };
 use onsale_state::{
     CommandKind, DocumentRecord, Done, EventNo,
-    command::{PrepareEvent, PublishEvent, PutApiKey, PutSigningKey},
+    command::{DropChange, DropRevision, PrepareEvent, PublishEvent, PutApiKey, PutSigningKey},
     limits::NAME_BYTES_MAX,
 };
 use pb::control_service_server::ControlService;
@@ -91,7 +91,10 @@ impl Control {
                 None => CommandKind::OpenOnsale(Box::new(document::open_onsale(&content)?)),
                 Some(_) => CommandKind::ChangeOnsale(Box::new(document::change_onsale(&content)?)),
             };
-            self.node.propose_anywhere(u32::from(record.shard), command, end).await?;
+            let shard = u32::from(record.shard);
+            if let Err(refused) = self.node.propose_anywhere(shard, command, end).await {
+                self.give_up(&record, revision, refused, end).await?;
+            }
             let event_id = record.event_id.clone();
             let publish = CommandKind::PublishEvent(PublishEvent { event_id, revision });
             self.node.propose_here(0, publish, end).await?;
@@ -102,6 +105,31 @@ impl Control {
             }
             _ => Err(Failure::new(Code::Unavailable, "the event is not published yet").into()),
         }
+    }
+
+    /// What to do about a stored revision that its shard did not put in force: refused for good, it
+    /// is given up, first there and then here, so that the next change can come. `Ok` when it is in
+    /// force after all.
+    async fn give_up(
+        &self,
+        record: &DocumentRecord,
+        revision: u64,
+        refused: Failure,
+        end: Deadline,
+    ) -> Result<(), Status> {
+        if record.published.is_none() || refused.code.http_status() >= 500 {
+            return Err(refused.into());
+        }
+        let drop = CommandKind::DropChange(DropChange { event: record.event, revision });
+        match self.node.propose_anywhere(u32::from(record.shard), drop, end).await {
+            Ok(()) => {}
+            Err(failure) if failure.code == Code::Conflict => return Ok(()),
+            Err(failure) => return Err(failure.into()),
+        }
+        let event_id = record.event_id.clone();
+        let drop = CommandKind::DropRevision(DropRevision { event_id, revision });
+        self.node.propose_here(0, drop, end).await?;
+        Err(refused.into())
     }
 
     fn record(&self, event: EventNo) -> Result<DocumentRecord, Failure> {

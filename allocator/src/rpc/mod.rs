@@ -12,5 +12,6 @@ pub mod hold;
 pub mod job;
 pub mod node;
 pub(crate) mod raft;
+pub(crate) mod staff;
 pub mod status;
 pub(crate) mod submit;

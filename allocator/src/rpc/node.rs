@@ -12,6 +12,8 @@ use onsale_proto::{
     allocator::{
         self as pb, allocator_service_server::AllocatorServiceServer,
         control_service_server::ControlServiceServer, job_service_server::JobServiceServer,
+        organizer_service_server::OrganizerServiceServer,
+        support_service_server::SupportServiceServer,
     },
     id,
     keyed::Secret,
@@ -28,6 +30,7 @@ use super::{
     feed::{FeedServer, Feeds},
     hold::{AllocatorApi, AnswerStream, Submitter},
     job::Jobs,
+    staff::StaffApi,
 };
 use crate::{
     error::ProposeError,
@@ -64,6 +67,8 @@ impl Node {
             .add_service(JobServiceServer::new(Jobs::new(self.clone())))
             .add_service(FeedServer::new(Arc::new(self.clone())))
             .add_service(ControlServiceServer::new(Control::new(self.clone())))
+            .add_service(OrganizerServiceServer::new(StaffApi::new(self.clone())))
+            .add_service(SupportServiceServer::new(StaffApi::new(self.clone())))
     }
 
     /// Keeps the directory of events, and finishes events whose publication was interrupted, until

@@ -111,6 +111,12 @@ impl Shard {
             CommandKind::PublishEvent(command) => self.publish_event(command, changes),
             CommandKind::PutApiKey(command) => self.put_api_key(command, changes),
             CommandKind::PutSigningKey(command) => self.put_signing_key(command, changes),
+            CommandKind::KillSeats(command) => self.kill_seats(command, changes),
+            CommandKind::ReturnSeats(command) => self.return_seats(command, changes),
+            CommandKind::SwapSeat(command) => self.swap_seat(command, changes),
+            CommandKind::RenameTicket(command) => self.rename_ticket(command),
+            CommandKind::DropChange(command) => self.drop_change(command),
+            CommandKind::DropRevision(command) => self.drop_revision(command),
             CommandKind::Tick => self.tick(),
         }
     }
@@ -190,12 +196,7 @@ impl Shard {
             order.key_lives = false;
             self.dedup.remove(order.key, KeyOwner::Order(slot));
         }
-        while let Some(&(_, slot)) = self.control.keys.front().filter(|&&(at, _)| at <= now) {
-            self.control.keys.pop_front();
-            let key = self.control.answers[slot].idempotency.key;
-            self.dedup.remove(key, KeyOwner::Staff(slot));
-            self.control.answers.remove(slot);
-        }
+        self.forget_answers();
     }
 
     /// Ends what is due: first payment fences, then holds, each by time and id, so that the order

@@ -8,7 +8,7 @@ use crate::{
         put_bytes, put_delta, put_opt_str, put_opt_varint, put_u8, put_u64, put_u128, put_varint,
     },
     ids::{EventNo, HoldId, SeatNo},
-    outcome::{Done, Held, LeasedJob, Outcome, Place, Rejection},
+    outcome::{AreaTaken, Done, Held, LeasedJob, Outcome, Place, Rejection},
     seat_word::SeatState,
 };
 
@@ -43,7 +43,7 @@ fn put_places(out: &mut Vec<u8>, places: &[Place]) {
     }
 }
 
-fn put_done(out: &mut Vec<u8>, done: &Done, asked: Option<HoldId>, now: u64) {
+pub(crate) fn put_done(out: &mut Vec<u8>, done: &Done, asked: Option<HoldId>, now: u64) {
     match done {
         Done::Ok => out.push(0),
         Done::Held(held) => {
@@ -80,6 +80,34 @@ fn put_done(out: &mut Vec<u8>, done: &Done, asked: Option<HoldId>, now: u64) {
             put_varint(out, (*shard).into());
             put_varint(out, *revision);
         }
+        Done::Killed { killed, pending, pending_areas } => {
+            out.push(8);
+            put_varint(out, (*killed).into());
+            put_seats(out, pending);
+            put_varint(out, pending_areas.len() as u64);
+            for &(section, places) in pending_areas {
+                put_varint(out, section.into());
+                put_varint(out, places.into());
+            }
+        }
+        Done::Returned { returned } => {
+            out.push(9);
+            put_varint(out, (*returned).into());
+        }
+        Done::Swapped { order, ticket, new_ticket, from, to } => {
+            out.push(10);
+            put_u128(out, order.0);
+            put_varint(out, (*ticket).into());
+            put_varint(out, (*new_ticket).into());
+            put_varint(out, (*from).into());
+            put_varint(out, (*to).into());
+        }
+        Done::Renamed { order, tickets } => {
+            out.push(11);
+            put_u128(out, order.0);
+            put_varint(out, tickets.len() as u64);
+            tickets.iter().for_each(|&ticket| put_varint(out, ticket.into()));
+        }
     }
 }
 
@@ -95,6 +123,8 @@ fn put_leased(out: &mut Vec<u8>, job: &LeasedJob) {
     put_varint(out, job.attempts.into());
     put_varint(out, job.first_leased_at_ms);
     put_places(out, &job.places);
+    put_varint(out, job.tickets.len() as u64);
+    job.tickets.iter().for_each(|&ticket| put_varint(out, ticket.into()));
 }
 
 fn put_rejection(out: &mut Vec<u8>, rejection: &Rejection, now: u64) {
@@ -143,6 +173,26 @@ fn put_rejection(out: &mut Vec<u8>, rejection: &Rejection, now: u64) {
             put_varint(out, *in_force);
         }
         Rejection::WrongShard => out.push(143),
+        Rejection::SeatsSold { seats, areas } => {
+            out.push(144);
+            put_seats(out, seats);
+            put_areas(out, areas);
+        }
+        Rejection::SeatsNotKilled { seats, areas } => {
+            out.push(145);
+            put_seats(out, seats);
+            put_areas(out, areas);
+        }
+        Rejection::CapacityBelowTaken { areas } => {
+            out.push(146);
+            put_areas(out, areas);
+        }
+        Rejection::OrderUnconfirmed => out.push(147),
+        Rejection::PriceDiffers { price_minor, other_minor } => {
+            out.push(148);
+            put_varint(out, *price_minor);
+            put_varint(out, *other_minor);
+        }
     }
 }
 
@@ -150,6 +200,16 @@ fn put_seats(out: &mut Vec<u8>, seats: &[u32]) {
     put_varint(out, seats.len() as u64);
     for &seat in seats {
         put_varint(out, seat.into());
+    }
+}
+
+fn put_areas(out: &mut Vec<u8>, areas: &[AreaTaken]) {
+    put_varint(out, areas.len() as u64);
+    for AreaTaken { section, held, sold, killed } in areas {
+        put_varint(out, (*section).into());
+        for count in [held, sold, killed] {
+            put_varint(out, (*count).into());
+        }
     }
 }
 

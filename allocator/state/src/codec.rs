@@ -147,6 +147,16 @@ pub(crate) fn put_opt_u64(out: &mut Vec<u8>, value: Option<u64>) {
     }
 }
 
+pub(crate) fn put_opt_u128(out: &mut Vec<u8>, value: Option<u128>) {
+    match value {
+        None => out.push(0),
+        Some(value) => {
+            out.push(1);
+            put_u128(out, value);
+        }
+    }
+}
+
 pub(crate) fn put_signatures(out: &mut Vec<u8>, signatures: &[[u8; 64]]) {
     put_varint(out, signatures.len() as u64);
     for signature in signatures {

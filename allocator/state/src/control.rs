@@ -3,13 +3,9 @@
 //!
 //! Documents are opaque here. Must never hold a secret.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
-use crate::{
-    dedup::StaffAnswer,
-    ids::{EventNo, LogTimeMs, ShardNo},
-    slab::Slab,
-};
+use crate::ids::{EventNo, KeyHash, ShardNo};
 
 /// An event's document, as readers see it and as it is being changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +22,10 @@ pub struct DocumentRecord {
     pub published: Option<(u64, Box<[u8]>)>,
     /// A revision stored but not yet in force in its shard, and its bytes.
     pub prepared: Option<(u64, Box<[u8]>)>,
+    /// The key whose request stored `prepared`.
+    pub(crate) prepared_by: Option<KeyHash>,
+    /// The last revision that its shard refused for good; its number is not used again.
+    pub(crate) dropped: u64,
 }
 
 /// Whose an API key is.
@@ -42,9 +42,6 @@ pub(crate) struct Control {
     pub(crate) documents: BTreeMap<Box<str>, DocumentRecord>,
     pub(crate) api_keys: BTreeMap<[u8; 32], ApiKeyRecord>,
     pub(crate) signing_keys: BTreeMap<u32, [u8; 32]>,
-    pub(crate) answers: Slab<StaffAnswer>,
-    /// Answers in the order in which they are forgotten.
-    pub(crate) keys: VecDeque<(LogTimeMs, u32)>,
 }
 
 impl Control {
@@ -53,8 +50,6 @@ impl Control {
             documents: BTreeMap::new(),
             api_keys: BTreeMap::new(),
             signing_keys: BTreeMap::new(),
-            answers: Slab::new(),
-            keys: VecDeque::new(),
         }
     }
 }

@@ -1,16 +1,16 @@
 //! Owns the index from idempotency keys to the records that hold their answers.
 //!
-//! A hold's and an order's record is its own dedup entry; only the control group's answers need
-//! records of their own. Must never store a refusal.
+//! A hold's and an order's record is its own dedup entry; only staff's answers need records of their
+//! own. Must never store a refusal.
 
 use crate::{
-    command::Idempotency,
     hold::Holds,
-    ids::{EventNo, KeyHash, LogTimeMs, ShardNo},
+    ids::KeyHash,
     index::Index,
     limits::SLOTS_MAX,
     order::Orders,
     slab::{Slab, hash_of},
+    staff::StaffAnswer,
 };
 
 /// Whose record a key leads to.
@@ -46,16 +46,6 @@ impl KeyRef {
             _ => KeyOwner::Staff(slot),
         }
     }
-}
-
-/// What an organizer's command was answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct StaffAnswer {
-    pub(crate) idempotency: Idempotency,
-    pub(crate) forget_at_ms: LogTimeMs,
-    pub(crate) event: EventNo,
-    pub(crate) shard: ShardNo,
-    pub(crate) revision: u64,
 }
 
 /// The tables in which keys live.

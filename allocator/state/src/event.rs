@@ -15,6 +15,7 @@ use crate::{
     event_view::EventView,
     hold_expiry::EventClock,
     ids::{EventNo, LogTimeMs, SeatNo, SectionNo},
+    kills::Kills,
     seat_map::SeatMap,
     seat_word::SeatWord,
 };
@@ -86,6 +87,9 @@ pub struct EventState {
     pub(crate) emails: BuyerCounts,
     pub(crate) cards: BuyerCounts,
     pub(crate) clock: EventClock,
+    pub(crate) kills: Kills,
+    /// No revision up to this one will get in force, unless it is already.
+    pub(crate) dropped: u64,
 }
 
 /// A bit for each seat.
@@ -155,13 +159,20 @@ impl EventState {
             emails: BuyerCounts::new(),
             cards: BuyerCounts::new(),
             clock: EventClock::default(),
+            kills: Kills::default(),
+            dropped: 0,
         }
     }
 
-    /// Puts other rules and prices in force. The command has been validated.
+    /// Puts other rules, prices and capacities in force. The command has been validated.
     pub(crate) fn change(&mut self, change: &ChangeOnsale) {
         if **self.prices_in_force() != *change.prices_minor {
             self.prices.push(change.prices_minor.as_slice().into());
+        }
+        let before = |section| self.seat_map.section(section).and_then(|it| it.area_capacity);
+        if change.capacities.iter().any(|&(section, places)| before(section) != Some(places)) {
+            self.seat_map = Arc::new(self.seat_map.with_capacities(&change.capacities));
+            change.capacities.iter().for_each(|&(section, _)| self.balance_area(section));
         }
         self.revision = change.revision;
         self.onsale_at_ms = change.onsale_at_ms;

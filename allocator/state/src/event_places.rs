@@ -186,6 +186,12 @@ impl EventState {
         let stock = &mut self.stock[usize::from(section)];
         stock.shift(from, to);
         stock.available[0] += u32::from(to == SeatState::Available);
+        self.show_area(section);
+    }
+
+    /// An area's counts as readers see them.
+    pub(crate) fn show_area(&self, section: SectionNo) {
+        let stock = &self.stock[usize::from(section)];
         let counts = AreaWord::pack(stock.held, stock.sold, stock.killed);
         self.areas[usize::from(section)].store(counts.0, Ordering::Release);
     }

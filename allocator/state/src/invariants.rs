@@ -11,7 +11,7 @@ use crate::{
     hold::{Hold, HoldState},
     ids::{BuyerHash, KeyHash},
     limits::SETTLED_REPORTS_MAX,
-    order::{Order, OrderStatus},
+    order::{JobKind, Order, OrderStatus},
     seat_word::{SeatState, SeatWord},
     shard::Shard,
     slab::NONE,
@@ -97,7 +97,8 @@ impl Shard {
         for (slot, order) in self.orders.slab.iter() {
             self.check_order(slot, order, &mut events[order.event as usize], &mut found);
         }
-        for (event, recount) in self.events.iter().zip(&events) {
+        for (event, recount) in self.events.iter().zip(&mut events) {
+            check_kills(event, recount, &mut found);
             check_seats(event, recount, &mut found);
             check_sections(event, recount, &mut found);
             check_buyers(event, recount, &mut found);
@@ -167,9 +168,16 @@ impl Shard {
         found.expect("INV-4", order.signatures.len() == tickets && seats > 0, || {
             format!("{id:?} has {seats} seats and {} tickets", order.signatures.len())
         });
+        let sound = order.has_sound_tickets()
+            && (order.status == OrderStatus::Confirmed
+                || order.tickets.as_ref().is_none_or(|it| it.moved.is_empty() && it.unsigned == 0));
+        found.expect("INV-4", sound, || format!("{id:?} has tickets that it cannot have"));
         let job = order.job.and_then(|job| self.jobs.get(job));
         let worked_on = match order.status {
             OrderStatus::Failed => true,
+            OrderStatus::Confirmed if order.tickets.as_ref().is_some_and(|t| t.unsigned != 0) => {
+                job.is_some_and(|job| job.order == slot && job.kind == JobKind::Issue)
+            }
             OrderStatus::Confirmed => order.job.is_none(),
             _ => job.is_some_and(|job| job.order == slot),
         };
@@ -193,7 +201,7 @@ impl Shard {
         for (slot, order) in self.orders.slab.iter().filter(|(_, order)| order.key_lives) {
             check(order.key, KeyOwner::Order(slot));
         }
-        for (slot, answer) in self.control.answers.iter() {
+        for (slot, answer) in self.staff.slab.iter() {
             check(answer.idempotency.key, KeyOwner::Staff(slot));
         }
         found.expect("INV-5", keys.values().all(|&owners| owners == 1), || {
@@ -224,6 +232,27 @@ impl Shard {
             found.expect("INV-11", is <= max as usize, || format!("{name}: {is} > {max}"));
         }
     }
+}
+
+fn check_kills(event: &EventState, recount: &mut Recount, found: &mut Found) {
+    let mut pending = 0;
+    for seat in event.kills.seats() {
+        match recount.words.get_mut(seat as usize) {
+            Some(word) if *word == SeatWord::AVAILABLE => {
+                *word = SeatWord::owned(SeatState::Killed, 0);
+            }
+            Some(_) => pending += 1,
+            None => pending = u32::MAX,
+        }
+    }
+    found.expect("INV-2", pending == event.kills.pending, || {
+        format!("event {} waits for {} seats, {pending} are", event.event, event.kills.pending)
+    });
+    let is_area =
+        |no| event.seat_map.section(no).is_some_and(|section| section.area_capacity.is_some());
+    found.expect("INV-2", event.kills.areas().all(|(no, _, _)| is_area(no)), || {
+        format!("event {} withdraws places of a section with seats", event.event)
+    });
 }
 
 fn check_seats(event: &EventState, recount: &Recount, found: &mut Found) {
@@ -257,11 +286,13 @@ fn check_sections(event: &EventState, recount: &Recount, found: &mut Found) {
         }
         if let Some(capacity) = section.area_capacity {
             let [held, sold] = recount.areas[no];
-            (expected.held, expected.sold) = (held, sold);
-            expected.available[0] = capacity.saturating_sub(held + sold);
+            let nobodys = capacity.saturating_sub(held + sold);
+            let killed = event.kills.wanted(no as u16).min(nobodys);
+            (expected.held, expected.sold, expected.killed) = (held, sold, killed);
+            expected.available[0] = nobodys - killed;
             let word = event.view().area(no as u16);
             let shown = word.map(|word| [word.held(), word.sold(), word.killed()]);
-            found.expect("INV-2", shown == Some([held, sold, 0]), || {
+            found.expect("INV-2", shown == Some([held, sold, killed]), || {
                 format!("event {} section {no} shows {shown:?}", event.event)
             });
         }

@@ -37,11 +37,15 @@ mod hold_expiry;
 mod index;
 mod invariants;
 mod job;
+mod kills;
 mod order_life;
 mod shard;
 mod slab;
 mod snapshot;
+mod staff;
+mod tickets;
 mod view;
+mod withdrawal;
 
 pub mod change;
 pub mod command;
@@ -67,9 +71,9 @@ pub use ids::{
 pub use invariants::Violation;
 pub use limits::Limits;
 pub use order::{FailureCode, JobKind, OrderStatus};
-pub use outcome::{Done, Held, LeasedJob, Outcome, Place, Rejection};
+pub use outcome::{AreaTaken, Done, Held, LeasedJob, Outcome, Place, Rejection};
 pub use seat_map::SeatMap;
 pub use seat_word::{SeatState, SeatWord};
 pub use shard::Shard;
 pub use snapshot::Copy as SnapshotCopy;
-pub use view::{Counts, HoldView, OrderFailure, OrderView};
+pub use view::{Counts, HoldView, MovedTicket, OrderFailure, OrderView};

@@ -53,6 +53,10 @@ pub const PAYMENT_INTENT_BYTES_MAX: usize = 255;
 pub const NEXT_ACTION_URL_BYTES_MAX: usize = 2048;
 /// Bytes of a gateway's reason.
 pub const REASON_BYTES_MAX: usize = 64;
+/// Reasons for which seats of one event are withdrawn at once.
+pub const KILL_REASONS_MAX: usize = 1_000;
+/// Tickets of one order that were moved to other seats.
+pub const SWAPS_PER_ORDER_MAX: usize = 256;
 /// Bytes of a buyer's name or e-mail address.
 pub const CONTACT_BYTES_MAX: usize = 320;
 /// Bytes of an event's document.
@@ -114,5 +118,7 @@ const _: () = {
     assert!(BATCH_BYTES_MAX < COMMAND_BYTES_MAX, "a seat map may need more than a batch");
     assert!(HOLD_TTL_MS_MIN < HOLD_TTL_MS_MAX, "holds have a life");
     assert!(PAYMENT_FENCE_MAX_MS < DEDUP_ORDER_MS, "an order's key outlives its payment");
+    assert!(HOLD_SEATS_MAX + SWAPS_PER_ORDER_MAX < 1 << 16, "so have those of moved tickets");
+    assert!(KILL_REASONS_MAX < u16::MAX as usize, "reasons have 16 bits");
     assert!(HOLD_ITEMS_MAX <= HOLD_SEATS_MAX, "each wish is at least one place");
 };

@@ -14,6 +14,7 @@ use crate::{
     ids::{BuyerHash, JobId, KeyHash, LogTimeMs, OrderId, RequestHash},
     index::Index,
     slab::{Slab, hash_of},
+    tickets::Tickets,
 };
 
 /// Where an order is in its life. The public status of the first three is `processing`.
@@ -153,6 +154,8 @@ pub(crate) struct Order {
     pub(crate) contact_commitment: [u8; 32],
     /// Personal data; never in the chain or the feed.
     pub(crate) contact: Option<Box<Contact>>,
+    /// Where its tickets are not just one for each place, counted from 1.
+    pub(crate) tickets: Option<Box<Tickets>>,
 }
 
 /// All orders of a shard.

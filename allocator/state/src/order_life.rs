@@ -10,6 +10,7 @@ use crate::{
     order::{FailureCode, JobKind, Order, OrderStatus},
     seat_word::SeatState,
     shard::{Shard, announce, key_tag},
+    withdrawal::give_back,
 };
 
 impl Shard {
@@ -174,10 +175,8 @@ impl Shard {
         let hold_slot = self.hold_of(order_slot);
         let order = &self.orders.slab[order_slot];
         let event = &mut self.events[order.event as usize];
-        let available = (SeatState::Available, 0);
-        event.transition(&order.places, (SeatState::Sold, order_slot), available);
+        give_back(event, &order.places, (SeatState::Sold, order_slot), changes);
         buyer_limit::subtract(&mut event.buyers, order.buyer, order.places.len());
-        announce(event, &order.places, SeatState::Available, 0, 0, changes);
         self.fail(order_slot, FailureCode::CaptureRefused, reason, changes);
         self.holds.clear_order(hold_slot);
         self.holds.set_state(hold_slot, HoldState::Expired);
@@ -185,7 +184,7 @@ impl Shard {
         self.add_job(order_slot, JobKind::Void, 0, 0);
     }
 
-    /// Paid and ticketed.
+    /// Paid and ticketed; or, once it was, ticketed again.
     pub(crate) fn confirm(
         &mut self,
         order_slot: u32,
@@ -193,11 +192,12 @@ impl Shard {
         signatures: &[[u8; 64]],
         changes: &mut Vec<Change>,
     ) {
-        let hold_slot = self.hold_of(order_slot);
         let order = &mut self.orders.slab[order_slot];
-        order.signing_key = signing_key;
-        order.signatures = signatures.to_vec();
+        let again = order.status == OrderStatus::Confirmed;
+        order.sign(signing_key, signatures);
         self.set_status(order_slot, OrderStatus::Confirmed, changes);
-        self.finish_hold(hold_slot);
+        if !again {
+            self.finish_hold(self.hold_of(order_slot));
+        }
     }
 }

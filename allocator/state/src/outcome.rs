@@ -64,6 +64,53 @@ pub enum Done {
         /// The stored revision.
         revision: u64,
     },
+    /// Places are withdrawn, or will be when they are given back.
+    Killed {
+        /// Places asked for that are withdrawn now.
+        killed: u32,
+        /// Seats asked for that are held: withdrawn when their hold ends without a sale.
+        pending: Vec<SeatNo>,
+        /// Areas asked for where places are still to be withdrawn, and how many.
+        pending_areas: Vec<(SectionNo, u32)>,
+    },
+    /// So many places are not withdrawn any more.
+    Returned {
+        /// Places.
+        returned: u32,
+    },
+    /// A ticket is one for another seat.
+    Swapped {
+        /// The order.
+        order: OrderId,
+        /// The ticket that is void now.
+        ticket: u16,
+        /// The ticket in its stead.
+        new_ticket: u16,
+        /// The seat given back.
+        from: SeatNo,
+        /// The new seat.
+        to: SeatNo,
+    },
+    /// Tickets have another holder's name.
+    Renamed {
+        /// The order.
+        order: OrderId,
+        /// The tickets.
+        tickets: SmallVec<[u16; 4]>,
+    },
+}
+
+/// How much of a general admission area cannot go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AreaTaken {
+    /// The section.
+    pub section: SectionNo,
+    /// Places held.
+    pub held: u32,
+    /// Places sold.
+    pub sold: u32,
+    /// Places withdrawn.
+    pub killed: u32,
 }
 
 /// A granted hold. Kept in the dedup table and answered again byte for byte.
@@ -117,6 +164,8 @@ pub struct LeasedJob {
     pub first_leased_at_ms: LogTimeMs,
     /// The order's places, for signing tickets.
     pub places: SmallVec<[Place; 4]>,
+    /// The number of each place's ticket.
+    pub tickets: SmallVec<[u16; 4]>,
 }
 
 /// Why nothing was changed. In order of precedence: the first that applies is the answer.
@@ -133,7 +182,7 @@ pub enum Rejection {
     },
     /// No such event, hold, order or job here; says which.
     NotFound {
-        /// `event`, `hold`, `order` or `job`.
+        /// `event`, `hold`, `order`, `ticket` or `job`.
         what: &'static str,
     },
     /// The command makes no sense; says where and why.
@@ -159,6 +208,15 @@ pub enum Rejection {
         /// Seats the event allows one buyer.
         seats_max: u16,
     },
+    /// The order is not paid and ticketed, or has failed.
+    OrderUnconfirmed,
+    /// The other seat costs something else.
+    PriceDiffers {
+        /// What the ticket's seat cost.
+        price_minor: u64,
+        /// What the other costs, at the prices of the order.
+        other_minor: u64,
+    },
     /// Named seats are not available: all of them, ascending.
     SeatUnavailable {
         /// Every conflicting seat.
@@ -173,6 +231,25 @@ pub enum Rejection {
     NotEnoughTogether {
         /// When the first live hold on such places ends, if there is one.
         held_may_return_at_ms: Option<LogTimeMs>,
+    },
+    /// What is sold cannot be withdrawn: all of it, ascending.
+    SeatsSold {
+        /// Every sold seat.
+        seats: Vec<SeatNo>,
+        /// Areas where fewer places than asked for are unsold and not withdrawn.
+        areas: Vec<AreaTaken>,
+    },
+    /// What is not withdrawn cannot be returned: all of it, ascending.
+    SeatsNotKilled {
+        /// Every seat that is not withdrawn.
+        seats: Vec<SeatNo>,
+        /// Areas where fewer places than asked for are withdrawn.
+        areas: Vec<AreaTaken>,
+    },
+    /// Areas would have fewer places than are taken: all of them.
+    CapacityBelowTaken {
+        /// Each with what is taken.
+        areas: Vec<AreaTaken>,
     },
     /// The report comes under a lease that is over, or about a job that is done.
     StaleLease,

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// An event's seat map.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct SeatMap {
     sections: Vec<Section>,
     rows: Vec<Row>,
@@ -28,7 +28,7 @@ pub struct SeatMap {
 }
 
 /// A section of a seat map.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Section {
     /// Unique in the event, e.g. `101`.
     pub key: Box<str>,
@@ -43,7 +43,7 @@ pub struct Section {
 }
 
 /// A row of numbered seats.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Row {
     /// Unique in the section, e.g. `A`.
     pub label: Box<str>,
@@ -222,6 +222,20 @@ impl SeatMap {
             first_word,
         });
         Ok(())
+    }
+
+    /// The same map with other capacities of general admission areas.
+    pub(crate) fn with_capacities(&self, capacities: &[(SectionNo, u32)]) -> Self {
+        let mut map = self.clone();
+        for &(section, capacity) in capacities {
+            map.sections[usize::from(section)].area_capacity = Some(capacity);
+        }
+        map
+    }
+
+    /// Seats and places of all sections.
+    pub fn places(&self) -> u64 {
+        self.sections.iter().map(|section| u64::from(section.capacity())).sum()
     }
 
     /// The specification it was built from.

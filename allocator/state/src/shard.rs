@@ -14,13 +14,15 @@ use crate::{
     dedup::{Dedup, KeyOwner, KeyTables},
     event::{EventState, PlaceKind, PlaceRef},
     hold::{HoldState, Holds},
-    ids::{EventNo, KeyHash, LogTimeMs, SectionNo, ShardNo},
+    ids::{EventNo, KeyHash, LogTimeMs, SeatNo, SectionNo, ShardNo},
     job::Outbox,
     limits::Limits,
     order::Orders,
     outcome::Rejection,
     seat_word::SeatState,
     slab::{FixedState, fixed_state},
+    staff::StaffAnswers,
+    withdrawal::give_back,
 };
 
 /// The state of a shard. Shard 0 is the control group, the others sell.
@@ -41,6 +43,7 @@ pub struct Shard {
     pub(crate) orders: Orders,
     pub(crate) dedup: Dedup,
     pub(crate) jobs: Outbox,
+    pub(crate) staff: StaffAnswers,
     pub(crate) control: Control,
     /// A job became leasable in the entry being applied.
     pub(crate) job_due: bool,
@@ -69,6 +72,7 @@ impl Shard {
             orders: Orders::new(),
             dedup: Dedup::new(),
             jobs: Outbox::default(),
+            staff: StaffAnswers::new(),
             control: Control::new(),
             job_due: false,
             scratch: Vec::new(),
@@ -81,7 +85,7 @@ impl Shard {
     }
 
     pub(crate) fn key_tables(&self) -> KeyTables<'_> {
-        KeyTables { holds: &self.holds, orders: &self.orders, staff: &self.control.answers }
+        KeyTables { holds: &self.holds, orders: &self.orders, staff: &self.staff.slab }
     }
 
     pub(crate) fn find_key(&self, key: KeyHash) -> Option<KeyOwner> {
@@ -145,7 +149,7 @@ impl Shard {
         let hold = &self.holds.slab[hold_slot];
         assert!(hold.state.has_seats(), "a hold ended twice");
         let event = &mut self.events[hold.event as usize];
-        event.free_held(hold.places(), hold_slot, changes);
+        give_back(event, hold.places(), (SeatState::Held, hold_slot), changes);
         buyer_limit::subtract(&mut event.buyers, hold.buyer, hold.places().len());
         if hold.state == HoldState::Live {
             event.clock.live -= 1;
@@ -195,14 +199,30 @@ pub(crate) fn announce(
         changes.push(Change::Seats { event: event.event, state, seats, key_tag, until_ms });
     }
     areas.sort_unstable();
-    for section in areas {
-        let stock = &event.stock[usize::from(section)];
-        changes.push(Change::GeneralAdmission {
-            event: event.event,
-            section,
-            held: stock.held,
-            sold: stock.sold,
-            killed: stock.killed,
-        });
+    areas.into_iter().for_each(|section| announce_area(event, section, changes));
+}
+
+/// Says what an area's counts are now.
+pub(crate) fn announce_area(event: &EventState, section: SectionNo, changes: &mut Vec<Change>) {
+    let stock = &event.stock[usize::from(section)];
+    changes.push(Change::GeneralAdmission {
+        event: event.event,
+        section,
+        held: stock.held,
+        sold: stock.sold,
+        killed: stock.killed,
+    });
+}
+
+/// Says what seats are now, by no buyer's doing; nothing where there are none.
+pub(crate) fn announce_seats(
+    event: &EventState,
+    seats: &[SeatNo],
+    state: SeatState,
+    changes: &mut Vec<Change>,
+) {
+    if !seats.is_empty() {
+        let (event, seats) = (event.event, seats.into());
+        changes.push(Change::Seats { event, state, seats, key_tag: 0, until_ms: 0 });
     }
 }

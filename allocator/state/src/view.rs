@@ -9,7 +9,7 @@ use crate::{
     hold::HoldState,
     ids::{EventNo, HoldId, LogTimeMs, OrderId, ShardNo},
     limits::Limits,
-    order::{FailureCode, OrderStatus},
+    order::{FailureCode, Order, OrderStatus},
     outcome::Place,
     shard::Shard,
     slab::NONE,
@@ -38,6 +38,19 @@ pub struct HoldView {
     pub order: Option<OrderId>,
 }
 
+/// A ticket that is void: its holder has another for another seat.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MovedTicket {
+    /// Its number in the order.
+    pub ticket: u16,
+    /// The place it was for.
+    pub place: Place,
+    /// When it moved.
+    pub at_ms: LogTimeMs,
+    /// Why, as support wrote it.
+    pub reason: Box<str>,
+}
+
 /// Why an order failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OrderFailure {
@@ -47,8 +60,8 @@ pub struct OrderFailure {
     pub reason: Box<str>,
 }
 
-/// An order as its services see it, without contact data.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// An order as its services see it; of personal data only who holds its tickets.
+#[derive(Clone, PartialEq, Eq)]
 pub struct OrderView {
     /// The order.
     pub order: OrderId,
@@ -78,8 +91,14 @@ pub struct OrderView {
     pub next_action_url: Option<Box<str>>,
     /// Which key signed the tickets; 0 before.
     pub signing_key: u32,
-    /// One per ticket, once confirmed.
-    pub signatures: Vec<[u8; 64]>,
+    /// One per ticket, once confirmed; that of a moved ticket is `None` until it is signed again.
+    pub signatures: Vec<Option<[u8; 64]>>,
+    /// The number of each place's ticket.
+    pub tickets: SmallVec<[u16; 4]>,
+    /// Holders' names by ticket, where they are not the buyer's. Personal data.
+    pub holders: Vec<(u16, Box<str>)>,
+    /// Tickets that are void because they moved to another seat.
+    pub moved: Vec<MovedTicket>,
     /// The salted commitment to its contact data.
     pub contact_commitment: [u8; 32],
 }
@@ -99,6 +118,23 @@ pub struct Counts {
     pub jobs: usize,
     /// Payment jobs that may be leased now.
     pub due_jobs: usize,
+}
+
+fn holders(order: &Order) -> Vec<(u16, Box<str>)> {
+    let holders = order.tickets.iter().flat_map(|tickets| &tickets.holders);
+    holders.map(|(&ticket, holder)| (ticket, holder.name.clone())).collect()
+}
+
+fn moved_tickets(event: &EventState, order: &Order) -> Vec<MovedTicket> {
+    let moved = order.tickets.iter().flat_map(|tickets| &tickets.moved);
+    moved
+        .map(|moved| MovedTicket {
+            ticket: moved.number,
+            place: event.place(moved.place, order.price_list),
+            at_ms: moved.at_ms,
+            reason: moved.reason.clone(),
+        })
+        .collect()
 }
 
 impl Shard {
@@ -190,7 +226,12 @@ impl Shard {
             payment_intent: order.payment_intent.clone(),
             next_action_url: order.next_action_url.clone(),
             signing_key: order.signing_key,
-            signatures: order.signatures.clone(),
+            signatures: (order.signatures.iter().enumerate())
+                .map(|(at, signature)| (!order.is_unsigned(at)).then_some(*signature))
+                .collect(),
+            tickets: order.ticket_numbers(),
+            holders: holders(order),
+            moved: moved_tickets(event, order),
             contact_commitment: order.contact_commitment,
         })
     }
@@ -212,6 +253,12 @@ impl Shard {
     /// Personal data of an order; `None` where there is none.
     pub fn contact(&self, order: OrderId) -> Option<&Contact> {
         self.orders.slab[self.orders.slot(order)?].contact.as_deref()
+    }
+
+    /// The holder of an order's ticket, where it is not the order's buyer. Personal data.
+    pub fn holder(&self, order: OrderId, ticket: u16) -> Option<&Contact> {
+        let order = &self.orders.slab[self.orders.slot(order)?];
+        order.tickets.as_ref()?.holders.get(&ticket)
     }
 
     /// All documents, by event id (control group).

@@ -8,7 +8,8 @@ use onsale_allocator::rpc::{
 use onsale_mesh::Failure;
 use onsale_proto::{Code, allocator as pb, id, keyed};
 use onsale_state::{
-    CommandKind, Done, Held, HoldId, JobId, JobKind, LeasedJob, OrderId, Outcome, Place, Rejection,
+    AreaTaken, CommandKind, Done, Held, HoldId, JobId, JobKind, LeasedJob, OrderId, Outcome, Place,
+    Rejection,
     command::{HoldItem, JobResult},
 };
 use pb::{command::Kind, outcome::Result as Answer, settle_job_request::Result as Report};
@@ -272,6 +273,8 @@ fn refused(result: Result<CommandKind, Failure>, field: &str, row: usize) {
 
 #[test]
 fn every_rejection_has_its_code_and_keeps_what_it_knows() {
+    let taken = AreaTaken { section: 2, held: 1, sold: 3, killed: 4 };
+    let shown = pb::AreaTaken { section: 2, held: 1, sold: 3, killed: 4 };
     let held = Some(5);
     let table = [
         (Rejection::TooLate, Code::Unavailable),
@@ -290,6 +293,11 @@ fn every_rejection_has_its_code_and_keeps_what_it_knows() {
         (Rejection::StaleLease, Code::Conflict),
         (Rejection::StaleRevision { in_force: 3 }, Code::Conflict),
         (Rejection::WrongShard, Code::NotFound),
+        (Rejection::OrderUnconfirmed, Code::Conflict),
+        (Rejection::PriceDiffers { price_minor: 5, other_minor: 6 }, Code::PriceDiffers),
+        (Rejection::SeatsSold { seats: vec![1, 2], areas: vec![taken] }, Code::SeatsSold),
+        (Rejection::SeatsNotKilled { seats: vec![7], areas: vec![taken] }, Code::SeatsNotKilled),
+        (Rejection::CapacityBelowTaken { areas: vec![taken] }, Code::CapacityBelowTaken),
     ];
     for (rejection, code) in table {
         let outcome = Outcome { replayed: false, result: Err(rejection.clone()) };
@@ -303,6 +311,10 @@ fn every_rejection_has_its_code_and_keeps_what_it_knows() {
         assert!(!failure.detail.is_empty());
         match rejection {
             Rejection::SeatUnavailable { seats } => assert_eq!(failure.seats, seats),
+            Rejection::SeatsSold { seats, .. } | Rejection::SeatsNotKilled { seats, .. } => {
+                assert_eq!((failure.seats, failure.areas), (seats, vec![shown]));
+            }
+            Rejection::CapacityBelowTaken { .. } => assert_eq!(failure.areas, [shown]),
             Rejection::NotOnSale { .. } | Rejection::SoldOut { .. } => {
                 assert_eq!(failure.at_ms, Some(5));
             }
@@ -368,6 +380,7 @@ fn a_job_of_an_unknown_event_still_has_its_places() {
         attempts: 2,
         first_leased_at_ms: 10,
         places: [Place { seat: None, section: 0, category: 0, price_minor: 900 }].as_slice().into(),
+        tickets: [3][..].into(),
     };
     let message = convert::job(&job, None, 12);
     assert_eq!((message.kind.as_str(), message.currency.as_str()), ("capture", "EUR"));

@@ -176,12 +176,13 @@ fn bytes_that_are_no_document_or_too_many_are_refused() {
 }
 
 #[test]
-fn prices_names_and_rules_may_change_and_the_seat_map_may_not() {
+fn prices_names_rules_and_capacities_may_change_and_seats_may_not() {
     let before = arena("evt_x");
     let mut after = before.clone();
     after.categories[0].price_minor = 1;
     after.sections[0].name = "Renamed".to_owned();
     after.name = "Another night".to_owned();
+    after.sections[2].capacity += 1;
     set(&mut after, |rules| rules.seats_per_order_max = 2);
     document::check_change(&before, &after).expect("allowed");
     let table: &[(&str, Spoil)] = &[
@@ -190,7 +191,8 @@ fn prices_names_and_rules_may_change_and_the_seat_map_may_not() {
         ("/categories", |d| d.categories.reverse()),
         ("/sections", |d| d.sections.truncate(2)),
         ("/sections/0", |d| d.sections[0].rows[0].seats += 1),
-        ("/sections/2", |d| d.sections[2].capacity += 1),
+        ("/sections/2", |d| d.sections[2].key = "OTHER".into()),
+        ("/sections/0", |d| d.sections[0].capacity = 1),
     ];
     for (pointer, spoil) in table {
         let mut after = before.clone();

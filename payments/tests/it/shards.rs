@@ -203,6 +203,7 @@ impl State {
                 first_leased_at_ms: job.first_leased_ms,
                 log_time_ms: now_ms,
                 places: order.places.clone(),
+                tickets: (1..).take(order.places.len()).collect(),
             });
         }
         leased

@@ -80,6 +80,7 @@ pub fn job(job: &LeasedJob, view: Option<&EventView>, log_time_ms: u64) -> pb::J
         first_leased_at_ms: job.first_leased_at_ms,
         log_time_ms,
         places: places(&job.places, view),
+        tickets: job.tickets.iter().copied().map(u32::from).collect(),
     }
 }
 

@@ -8,6 +8,7 @@ mod command;
 mod internal;
 mod job;
 mod outcome;
+mod staff;
 
 pub use command::{command, contact, idempotency, state_key};
 pub use internal::{decode_command, decode_outcome, encode_command, encode_outcome};
@@ -16,6 +17,7 @@ pub use outcome::{
     hold_answer, labelled_place, not_leader, order_answer, order_status_name, outcome, place,
     rejected, rejection, unknown,
 };
+pub use staff::{kill_seats, rename_tickets, return_seats, swap_seat};
 
 use onsale_mesh::Failure;
 use onsale_proto::{Code, id};

@@ -4,7 +4,8 @@ use bytes::Bytes;
 use onsale_mesh::Failure;
 use onsale_proto::{Code, allocator as pb, id};
 use onsale_state::{
-    Done, EventView, HoldState, HoldView, OrderStatus, OrderView, Outcome, Place, Rejection,
+    AreaTaken, Done, EventView, HoldState, HoldView, OrderStatus, OrderView, Outcome, Place,
+    Rejection, SeatNo, SectionNo,
 };
 use pb::outcome::Result as Answer;
 
@@ -101,8 +102,43 @@ pub fn rejection(rejection: &Rejection) -> Failure {
         Rejection::StaleRevision { in_force } => {
             fail(Code::Conflict, &format!("revision {in_force} is in force; start again from it"))
         }
+        Rejection::OrderUnconfirmed => {
+            fail(Code::Conflict, "the order has failed, or its tickets are not signed yet")
+        }
+        Rejection::PriceDiffers { price_minor, other_minor } => fail(
+            Code::PriceDiffers,
+            &format!("the ticket's seat cost {price_minor}, the other costs {other_minor}"),
+        ),
+        Rejection::SeatsSold { seats, areas } => {
+            with_places(Code::SeatsSold, "what is sold stays its buyer's", seats, areas)
+        }
+        Rejection::SeatsNotKilled { seats, areas } => {
+            with_places(Code::SeatsNotKilled, "these are not withdrawn", seats, areas)
+        }
+        Rejection::CapacityBelowTaken { areas } => {
+            let detail = "more is held, sold or withdrawn than would be left";
+            with_places(Code::CapacityBelowTaken, detail, &[], areas)
+        }
         Rejection::WrongShard => fail(Code::NotFound, "this shard does not take such commands"),
     }
+}
+
+fn with_places(code: Code, detail: &str, seats: &[SeatNo], areas: &[AreaTaken]) -> Failure {
+    let mut failure = Failure::new(code, detail);
+    failure.seats = seats.to_vec();
+    let taken = areas.iter().map(|area| pb::AreaTaken {
+        section: u32::from(area.section),
+        held: area.held,
+        sold: area.sold,
+        killed: area.killed,
+    });
+    failure.areas = taken.collect();
+    failure
+}
+
+/// So many places of an area.
+pub(super) fn area_quantity((section, quantity): (SectionNo, u32)) -> pb::AreaQuantity {
+    pb::AreaQuantity { section: u32::from(section), quantity }
 }
 
 /// A place, without its public name.
@@ -177,10 +213,33 @@ pub fn order_answer(order: &OrderView, event: Option<&EventView>) -> pb::GetOrde
         refunded_minor: order.refunded_minor,
         currency: currency(order.currency),
         signing_key: order.signing_key,
-        signatures: order.signatures.iter().map(|it| Bytes::copy_from_slice(it)).collect(),
+        signatures: order.signatures.iter().map(signature).collect(),
         created_at_ms: order.created_at_ms,
         hold_id: id::to_bytes(order.hold.0),
+        tickets: order.tickets.iter().copied().map(u32::from).collect(),
+        holders: order
+            .holders
+            .iter()
+            .map(|(ticket, name)| pb::TicketHolder {
+                ticket: u32::from(*ticket),
+                name: name.to_string(),
+            })
+            .collect(),
+        moved: order
+            .moved
+            .iter()
+            .map(|moved| pb::MovedTicket {
+                ticket: u32::from(moved.ticket),
+                place: places(&[moved.place], event).pop(),
+                at_ms: moved.at_ms,
+            })
+            .collect(),
     }
+}
+
+/// Empty while the ticket is to be signed again.
+fn signature(signature: &Option<[u8; 64]>) -> Bytes {
+    signature.as_ref().map(|it| Bytes::copy_from_slice(it)).unwrap_or_default()
 }
 
 /// The public name of a hold's state.
@@ -219,6 +278,20 @@ fn answer(done: &Done) -> Answer {
         Done::CheckoutBegun { order } | Done::Sold { order } => {
             Answer::OrderMade(pb::OrderMade { order_id: id::to_bytes(order.0) })
         }
+        Done::Killed { killed, pending, pending_areas } => Answer::Killed(pb::Killed {
+            killed: *killed,
+            pending_seats: pending.clone(),
+            pending_areas: pending_areas.iter().copied().map(area_quantity).collect(),
+        }),
+        Done::Returned { returned } => Answer::Returned(pb::Returned { returned: *returned }),
+        Done::Swapped { new_ticket, from, to, .. } => Answer::Swapped(pb::Swapped {
+            ticket: u32::from(*new_ticket),
+            from_seat: *from,
+            to_seat: *to,
+        }),
+        Done::Renamed { tickets, .. } => Answer::Renamed(pb::Renamed {
+            tickets: tickets.iter().copied().map(u32::from).collect(),
+        }),
         Done::Ok | Done::Leased(_) | Done::Settled { .. } | Done::Prepared { .. } => {
             Answer::Done(pb::Done {})
         }
@@ -234,6 +307,7 @@ fn rejected_message(failure: &Failure) -> pb::Rejected {
         at_ms: failure.at_ms,
         leader: 0,
         unknown: failure.code == Code::OutcomeUnknown,
+        areas: failure.areas.clone(),
     }
 }
 

@@ -205,6 +205,7 @@ impl Shard {
             signatures: Vec::new(),
             contact_commitment: [0; 32],
             contact: None,
+            tickets: None,
         }
     }
 

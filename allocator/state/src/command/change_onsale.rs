@@ -1,4 +1,5 @@
-//! `ChangeOnsale`: other rules, prices or opening; the seat map stays, holds keep what they have.
+//! `ChangeOnsale`: other rules, prices, opening or capacities; seats stay, holds keep what they
+//! have, and no area gets smaller than what is taken of it.
 
 use super::{
     ChangeOnsale, Rules,
@@ -8,7 +9,9 @@ use crate::{
     change::Change,
     codec::{Reader, put_varint},
     error::DecodeError,
-    limits::PRICE_LISTS_MAX,
+    event::EventState,
+    ids::SectionNo,
+    limits::{EVENT_SEATS_MAX, EVENT_SECTIONS_MAX, PRICE_LISTS_MAX},
     outcome::{Done, Outcome, Rejection},
     shard::Shard,
 };
@@ -20,6 +23,11 @@ impl ChangeOnsale {
         put_varint(out, self.onsale_at_ms);
         encode_prices(&self.prices_minor, out);
         self.rules.encode(out);
+        put_varint(out, self.capacities.len() as u64);
+        for &(section, capacity) in &self.capacities {
+            put_varint(out, section.into());
+            put_varint(out, capacity.into());
+        }
     }
 
     pub(super) fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
@@ -29,6 +37,11 @@ impl ChangeOnsale {
             onsale_at_ms: r.varint()?,
             prices_minor: decode_prices(r)?,
             rules: Rules::decode(r)?,
+            capacities: {
+                let areas = r.count(EVENT_SECTIONS_MAX, 2, "capacities")?;
+                let area = |_| Ok((r.u16("a section")?, r.u32("capacity")?));
+                (0..areas).map(area).collect::<Result<_, DecodeError>>()?
+            },
         })
     }
 }
@@ -45,6 +58,10 @@ impl Shard {
         };
         if command.revision <= self.events[slot as usize].revision {
             return Outcome::replayed(Done::Ok);
+        }
+        if command.revision <= self.events[slot as usize].dropped {
+            let in_force = self.events[slot as usize].revision;
+            return Outcome::rejected(Rejection::StaleRevision { in_force });
         }
         self.try_change(slot, command, changes).map(|()| Done::Ok).into()
     }
@@ -65,8 +82,36 @@ impl Shard {
         }
         check_prices(&command.prices_minor)?;
         command.rules.check()?;
+        check_capacities(event, &command.capacities)?;
         event.change(command);
         changes.push(Change::Event { event: command.event, revision: command.revision });
         Ok(())
     }
+}
+
+fn check_capacities(event: &EventState, capacities: &[(SectionNo, u32)]) -> Result<(), Rejection> {
+    let invalid = |reason| Err(Rejection::Invalid { field: "sections/capacity", reason });
+    if !capacities.is_sorted_by(|a, b| a.0 < b.0) {
+        return invalid("must be ascending by section");
+    }
+    let mut places = event.seat_map.places();
+    let mut taken = Vec::new();
+    for &(no, capacity) in capacities {
+        let before = event.seat_map.section(no).and_then(|section| section.area_capacity);
+        let Some(before) = before else {
+            return invalid("is of general admission sections only");
+        };
+        if capacity == 0 {
+            return invalid("must be at least 1");
+        }
+        places = places - u64::from(before) + u64::from(capacity);
+        let area = event.taken(no);
+        if capacity < area.held + area.sold + area.killed {
+            taken.push(area);
+        }
+    }
+    if places > u64::from(EVENT_SEATS_MAX) {
+        return invalid("make more than 200,000 places in all");
+    }
+    if taken.is_empty() { Ok(()) } else { Err(Rejection::CapacityBelowTaken { areas: taken }) }
 }

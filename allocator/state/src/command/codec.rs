@@ -2,9 +2,10 @@
 //! after them the contacts, a part of its own that the hash chain does not see.
 
 use super::{
-    Batch, BeginCheckout, ChangeOnsale, Command, CommandKind, Contact, ExtendHold, Hold, LeaseJobs,
-    OpenOnsale, PrepareEvent, PublishEvent, PutApiKey, PutSigningKey, ReleaseHold,
-    SellOverTheCounter, SettleJob, WakeJob,
+    Batch, BeginCheckout, ChangeOnsale, Command, CommandKind, Contact, DropChange, DropRevision,
+    ExtendHold, Hold, KillSeats, LeaseJobs, OpenOnsale, PrepareEvent, PublishEvent, PutApiKey,
+    PutSigningKey, ReleaseHold, RenameTicket, ReturnSeats, SellOverTheCounter, SettleJob, SwapSeat,
+    WakeJob,
 };
 use crate::{
     codec::{Line, Reader, put_delta, put_u8, put_varint},
@@ -32,7 +33,8 @@ impl CommandKind {
         write!(1 OpenOnsale 2 ChangeOnsale HOLD Hold RELEASE_HOLD ReleaseHold
             5 ExtendHold 6 BeginCheckout
             7 SellOverTheCounter 8 LeaseJobs 9 SettleJob 10 WakeJob 11 PrepareEvent
-            12 PublishEvent 13 PutApiKey 14 PutSigningKey);
+            12 PublishEvent 13 PutApiKey 14 PutSigningKey
+            15 KillSeats 16 ReturnSeats 17 SwapSeat 18 RenameTicket 19 DropChange 20 DropRevision);
     }
 
     fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
@@ -52,10 +54,35 @@ impl CommandKind {
             12 => Self::PublishEvent(PublishEvent::decode(r)?),
             13 => Self::PutApiKey(PutApiKey::decode(r)?),
             14 => Self::PutSigningKey(PutSigningKey::decode(r)?),
+            15 => Self::KillSeats(Box::new(KillSeats::decode(r)?)),
+            16 => Self::ReturnSeats(Box::new(ReturnSeats::decode(r)?)),
+            17 => Self::SwapSeat(Box::new(SwapSeat::decode(r)?)),
+            18 => Self::RenameTicket(Box::new(RenameTicket::decode(r)?)),
+            19 => Self::DropChange(DropChange::decode(r)?),
+            20 => Self::DropRevision(DropRevision::decode(r)?),
             _ => {
                 return Err(DecodeError::Invalid { what: "a command's kind" });
             }
         })
+    }
+}
+
+impl CommandKind {
+    /// Its part with personal data.
+    fn contact(&self) -> Option<&Contact> {
+        match self {
+            Self::BeginCheckout(command) => Some(&command.contact),
+            Self::RenameTicket(command) => Some(&command.contact),
+            _ => None,
+        }
+    }
+
+    fn contact_mut(&mut self) -> Option<&mut Contact> {
+        match self {
+            Self::BeginCheckout(command) => Some(&mut command.contact),
+            Self::RenameTicket(command) => Some(&mut command.contact),
+            _ => None,
+        }
     }
 }
 
@@ -96,8 +123,8 @@ impl Command {
         let mut out = Vec::with_capacity(256);
         put_delta(&mut out, self.not_after_ms, 0);
         self.kind.encode(&mut out);
-        if let CommandKind::BeginCheckout(command) = &self.kind {
-            command.contact.encode(&mut out);
+        if let Some(contact) = self.kind.contact() {
+            contact.encode(&mut out);
         }
         out.len()
     }
@@ -115,8 +142,8 @@ impl Batch {
             command.encode_head(self.log_time_ms, &mut line, out);
         }
         for command in &self.commands {
-            if let CommandKind::BeginCheckout(command) = &command.kind {
-                command.contact.encode(out);
+            if let Some(contact) = command.kind.contact() {
+                contact.encode(out);
             }
         }
     }
@@ -143,8 +170,8 @@ impl Batch {
             commands.push(Command { not_after_ms, kind: CommandKind::decode(r)? });
         }
         for command in &mut commands {
-            if let CommandKind::BeginCheckout(command) = &mut command.kind {
-                command.contact = Contact::decode(r)?;
+            if let Some(contact) = command.kind.contact_mut() {
+                *contact = Contact::decode(r)?;
             }
         }
         r.finish()?;

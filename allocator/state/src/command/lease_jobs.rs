@@ -70,6 +70,7 @@ impl Shard {
             attempts: job.attempts - 1,
             first_leased_at_ms: job.first_leased_at_ms,
             places: event.places(&order.places, order.price_list),
+            tickets: order.ticket_numbers(),
         })
     }
 }

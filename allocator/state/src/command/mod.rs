@@ -7,18 +7,29 @@
 mod begin_checkout;
 mod change_onsale;
 mod codec;
+mod drop_change;
 mod extend_hold;
 mod hold;
+mod kill_seats;
 mod lease_jobs;
 mod open_onsale;
 mod prepare_event;
 mod publish_event;
 mod put_key;
 mod release_hold;
+mod rename_ticket;
+mod return_seats;
 mod sell_over_the_counter;
 mod settle_job;
+mod swap_seat;
 mod tick;
 mod wake_job;
+
+pub use drop_change::{DropChange, DropRevision};
+pub use kill_seats::{KillSeats, Selection};
+pub use rename_ticket::RenameTicket;
+pub use return_seats::ReturnSeats;
+pub use swap_seat::SwapSeat;
 
 pub(crate) use open_onsale::{check_opening, decode_prices, encode_prices};
 
@@ -78,6 +89,18 @@ pub enum CommandKind {
     PutApiKey(PutApiKey),
     /// Store a ticket-signing public key (control group).
     PutSigningKey(PutSigningKey),
+    /// Withdraw places from sale.
+    KillSeats(Box<KillSeats>),
+    /// Put withdrawn places on sale again.
+    ReturnSeats(Box<ReturnSeats>),
+    /// Move a ticket to another seat.
+    SwapSeat(Box<SwapSeat>),
+    /// Give tickets another holder's name.
+    RenameTicket(Box<RenameTicket>),
+    /// Never put a refused change of an event in force.
+    DropChange(DropChange),
+    /// Forget a change that its shard refused (control group).
+    DropRevision(DropRevision),
     /// Nothing but the passing of time.
     Tick,
 }
@@ -91,6 +114,7 @@ impl CommandKind {
                 | Self::PublishEvent(_)
                 | Self::PutApiKey(_)
                 | Self::PutSigningKey(_)
+                | Self::DropRevision(_)
         )
     }
 }
@@ -351,7 +375,7 @@ pub struct Rules {
     pub hold_extensions_max: u16,
 }
 
-/// Change an event on sale; the seat map stays.
+/// Change an event on sale; the seat map stays, but for how many places its areas have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChangeOnsale {
     /// The event's number.
@@ -364,6 +388,8 @@ pub struct ChangeOnsale {
     pub prices_minor: Vec<u64>,
     /// Limits; holds keep their expiry.
     pub rules: Rules,
+    /// Other capacities of general admission areas, ascending by section.
+    pub capacities: Vec<(SectionNo, u32)>,
 }
 
 /// Store an event's document.

@@ -5,10 +5,9 @@ use super::{Idempotency, PrepareEvent};
 use crate::{
     codec::{Reader, put_bytes, put_varint},
     control::DocumentRecord,
-    dedup::{KeyOwner, StaffAnswer},
     error::DecodeError,
     ids::{EventNo, ShardNo},
-    limits::{COMMAND_BYTES_MAX, DEDUP_ORDER_MS, DOCUMENT_BYTES_MAX, NAME_BYTES_MAX},
+    limits::{COMMAND_BYTES_MAX, DOCUMENT_BYTES_MAX, NAME_BYTES_MAX},
     outcome::{Done, Outcome, Rejection},
     shard::Shard,
 };
@@ -51,46 +50,18 @@ impl Shard {
         {
             return Outcome::rejected(rejection);
         }
-        let (replayed, event, shard) = match self.store_document(command) {
+        let (replayed, done) = match self.store_document(command) {
             Ok(stored) => stored,
             Err(rejection) => return Outcome::rejected(rejection),
         };
-        let revision = command.revision;
         if let Some(idempotency) = command.idempotency {
-            let forget_at_ms = self.log_time_ms.saturating_add(DEDUP_ORDER_MS);
-            let answer = StaffAnswer { idempotency, forget_at_ms, event, shard, revision };
-            self.add_staff_answer(answer);
+            self.remember_answer(idempotency, done.clone());
         }
-        Outcome { replayed, result: Ok(Done::Prepared { event, shard, revision }) }
-    }
-
-    pub(crate) fn add_staff_answer(&mut self, answer: StaffAnswer) {
-        let (key, at) = (answer.idempotency.key, answer.forget_at_ms);
-        let slot = self.control.answers.insert(answer);
-        self.control.keys.push_back((at, slot));
-        self.remember_key(key, KeyOwner::Staff(slot));
-    }
-
-    fn replay_staff(&self, owner: KeyOwner, asked: &Idempotency) -> Outcome {
-        if let KeyOwner::Staff(slot) = owner {
-            let answer = &self.control.answers[slot];
-            let same_buyer = asked.buyer_is_new || asked.buyer == answer.idempotency.buyer;
-            if asked.request == answer.idempotency.request && same_buyer {
-                return Outcome::replayed(Done::Prepared {
-                    event: answer.event,
-                    shard: answer.shard,
-                    revision: answer.revision,
-                });
-            }
-        }
-        Outcome::rejected(Rejection::IdempotencyKeyReused)
+        Outcome { replayed, result: Ok(done) }
     }
 
     /// Stores the revision; says whether it was stored before.
-    fn store_document(
-        &mut self,
-        command: &PrepareEvent,
-    ) -> Result<(bool, EventNo, ShardNo), Rejection> {
+    fn store_document(&mut self, command: &PrepareEvent) -> Result<(bool, Done), Rejection> {
         let invalid = |field, reason| Err(Rejection::Invalid { field, reason });
         let documents = self.control.documents.len();
         let known = self.control.documents.get_mut(&command.event_id);
@@ -106,7 +77,6 @@ impl Shard {
         if command.document.len() > DOCUMENT_BYTES_MAX {
             return invalid("document", "must have at most 2 MiB");
         }
-        let stored = (command.revision, command.document.clone());
         let Some(record) = known else {
             if command.revision != 1 {
                 return Err(Rejection::StaleRevision { in_force: 0 });
@@ -120,24 +90,35 @@ impl Shard {
                 shard,
                 organizer: command.organizer.clone(),
                 published: None,
-                prepared: Some(stored),
+                prepared: Some((1, command.document.clone())),
+                prepared_by: command.idempotency.map(|asked| asked.key),
+                dropped: 0,
             };
             self.control.documents.insert(command.event_id.clone(), record);
-            return Ok((false, event, shard));
+            return Ok((false, Done::Prepared { event, shard, revision: 1 }));
         };
         if *record.organizer != *command.organizer {
             return invalid("organizer", "is not the event's");
         }
-        let place = (record.event, record.shard);
-        if record.prepared.as_ref() == Some(&stored) || record.published.as_ref() == Some(&stored) {
-            return Ok((true, place.0, place.1));
+        let (event, shard) = (record.event, record.shard);
+        let in_force = record.published.as_ref().map_or(0, |(revision, _)| *revision);
+        // Numbers of revisions that were given up are not used again.
+        let next = in_force.max(record.dropped) + 1;
+        let same = |stored: &Option<(u64, Box<[u8]>)>, revision| {
+            stored.as_ref().is_some_and(|(no, bytes)| *no == revision && *bytes == command.document)
+        };
+        if command.revision == in_force + 1 && same(&record.prepared, next) {
+            return Ok((true, Done::Prepared { event, shard, revision: next }));
+        }
+        if same(&record.published, command.revision) || same(&record.prepared, command.revision) {
+            return Ok((true, Done::Prepared { event, shard, revision: command.revision }));
         }
         // A prepared revision may be in force in its shard already: only publishing ends it.
-        let in_force = record.published.as_ref().map_or(0, |(revision, _)| *revision);
         if record.prepared.is_some() || command.revision != in_force + 1 {
             return Err(Rejection::StaleRevision { in_force });
         }
-        record.prepared = Some(stored);
-        Ok((false, place.0, place.1))
+        record.prepared = Some((next, command.document.clone()));
+        record.prepared_by = command.idempotency.map(|asked| asked.key);
+        Ok((false, Done::Prepared { event, shard, revision: next }))
     }
 }

@@ -34,6 +34,7 @@ impl Shard {
             record.prepared.take_if(|(revision, _)| *revision == command.revision)
         {
             record.published = Some(prepared);
+            record.prepared_by = None;
             let (event_id, revision) = (command.event_id.clone(), command.revision);
             changes.push(Change::Published { event_id, revision });
             return Outcome::done(Done::Ok);

@@ -16,7 +16,7 @@ use crate::{
 pub(super) enum Part {
     /// As it is written.
     Bytes(Vec<u8>),
-    /// The sections of a map; large, and never changed.
+    /// The sections of a map; large, and never changed in place.
     Sections(Arc<SeatMap>),
     /// All holds.
     Holds,

@@ -5,6 +5,7 @@
 
 mod copy;
 mod read;
+mod tickets;
 mod write;
 
 /// The format's version.

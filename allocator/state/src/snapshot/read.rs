@@ -6,23 +6,25 @@ use crate::{
     codec::Reader,
     command::{Contact, Idempotency, OpenOnsale, Rules, SectionSpec, check_opening, decode_prices},
     control::{ApiKeyRecord, DocumentRecord},
-    dedup::{KeyOwner, StaffAnswer},
+    dedup::KeyOwner,
     error::DecodeError,
     event::{EventState, PlaceKind, PlaceRef, PlaceRefs},
     hold::{Hold, HoldState},
     ids::{HoldId, JobId, OrderId},
     job::{Job, Settled},
+    kills::Kills,
     limits::{COMMAND_BYTES_MAX, DEDUP_ORDER_MS, HOLD_SEATS_MAX, Limits},
     order::{FailureCode, JobKind, Order, OrderStatus, Origin},
     seat_word::SeatState,
     shard::Shard,
+    tickets::Tickets,
 };
 
 const MAX: usize = COMMAND_BYTES_MAX;
 
 type Read<T> = Result<T, DecodeError>;
 
-fn invalid<T>(what: &'static str) -> Read<T> {
+pub(super) fn invalid<T>(what: &'static str) -> Read<T> {
     Err(DecodeError::Invalid { what })
 }
 
@@ -64,7 +66,9 @@ impl Shard {
         }
         shard.decode_jobs(r)?;
         shard.decode_control(r)?;
+        shard.decode_staff(r)?;
         r.finish()?;
+        shard.events.iter_mut().for_each(EventState::restore_kills);
         shard.restore_queues();
         if shard.check_invariants().is_empty() { Ok(shard) } else { invalid("the state") }
     }
@@ -222,6 +226,8 @@ impl Shard {
                 organizer: r.str(MAX, "organizer")?,
                 published: None,
                 prepared: None,
+                prepared_by: None,
+                dropped: 0,
             };
             for stored in [&mut record.published, &mut record.prepared] {
                 let revision = r.varint()?;
@@ -229,6 +235,8 @@ impl Shard {
                     *stored = Some((revision, r.bytes(MAX, "document")?.into()));
                 }
             }
+            record.prepared_by = r.opt(Reader::u128)?;
+            record.dropped = r.varint()?;
             self.control.documents.insert(event_id, record);
         }
         for _ in 0..r.count(usize::MAX, 34, "API keys")? {
@@ -239,19 +247,6 @@ impl Shard {
         for _ in 0..r.count(usize::MAX, 33, "signing keys")? {
             let (id, key) = (r.u32("key_id")?, r.array()?);
             self.control.signing_keys.insert(id, key);
-        }
-        for _ in 0..r.count(usize::MAX, 37, "answers")? {
-            let answer = StaffAnswer {
-                idempotency: Idempotency::decode(r)?,
-                forget_at_ms: r.varint()?,
-                event: r.u32("event")?,
-                shard: r.u16("shard")?,
-                revision: r.varint()?,
-            };
-            if self.find_key(answer.idempotency.key).is_some() {
-                return invalid("a key that comes twice");
-            }
-            self.add_staff_answer(answer);
         }
         Ok(())
     }
@@ -302,6 +297,8 @@ fn decode_event(r: &mut Reader<'_>) -> Read<EventState> {
     };
     let map = check_opening(&open).map_err(|_| DecodeError::Invalid { what: "an event" })?;
     let mut event = EventState::new(&open, map);
+    event.kills = Kills::decode(r, event.seat_map.seats())?;
+    event.dropped = r.varint()?;
     event.buyer_ceiling = buyer_ceiling;
     let in_force = std::mem::take(&mut event.prices);
     event.prices = lists.iter().map(|list| list.as_slice().into()).chain(in_force).collect();
@@ -312,20 +309,21 @@ fn decode_places(r: &mut Reader<'_>, event: &EventState) -> Read<PlaceRefs> {
     let count = r.count(HOLD_SEATS_MAX, 1, "places")?;
     let mut places = PlaceRefs::new();
     for _ in 0..count {
-        let place = PlaceRef(r.u32("a place")?);
-        let known = match place.kind() {
-            PlaceKind::Seat(seat) => seat < event.seat_map.seats(),
-            PlaceKind::Area(section) => {
-                place == PlaceRef::area(section)
-                    && event.seat_map.section(section).is_some_and(|s| s.area_capacity.is_some())
-            }
-        };
-        if !known {
-            return invalid("a place");
-        }
-        places.push(place);
+        places.push(decode_place(r, event)?);
     }
     Ok(places)
+}
+
+pub(super) fn decode_place(r: &mut Reader<'_>, event: &EventState) -> Read<PlaceRef> {
+    let place = PlaceRef(r.u32("a place")?);
+    let known = match place.kind() {
+        PlaceKind::Seat(seat) => seat < event.seat_map.seats(),
+        PlaceKind::Area(section) => {
+            place == PlaceRef::area(section)
+                && event.seat_map.section(section).is_some_and(|s| s.area_capacity.is_some())
+        }
+    };
+    if known { Ok(place) } else { invalid("a place") }
 }
 
 /// The event's slot, if it has such a price list.
@@ -407,5 +405,6 @@ fn decode_order(r: &mut Reader<'_>, shard: &Shard) -> Read<Order> {
         signatures: r.signatures()?,
         contact_commitment: r.array()?,
         contact: r.opt(Contact::decode)?.map(Box::new),
+        tickets: r.opt(|r| Tickets::decode(r, &shard.events[event as usize]))?.map(Box::new),
     })
 }

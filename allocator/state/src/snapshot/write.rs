@@ -3,7 +3,8 @@
 use super::{VERSION, copy::Part};
 use crate::{
     codec::{
-        put_bytes, put_opt_str, put_opt_varint, put_signatures, put_u64, put_u128, put_varint,
+        put_bytes, put_opt_str, put_opt_u128, put_opt_varint, put_signatures, put_u64, put_u128,
+        put_varint,
     },
     command::encode_prices,
     event::{EventState, PlaceRef},
@@ -28,11 +29,14 @@ impl Shard {
             encode_event(event, &mut bytes);
             parts.push(Part::Bytes(std::mem::take(&mut bytes)));
             parts.push(Part::Sections(event.seat_map.clone()));
+            event.kills.encode(&mut bytes);
+            put_varint(&mut bytes, event.dropped);
         }
         parts.push(Part::Bytes(std::mem::take(&mut bytes)));
         parts.extend([Part::Holds, Part::Orders]);
         self.encode_jobs(&mut bytes);
         self.encode_control(&mut bytes);
+        self.staff.encode(&mut bytes);
         parts.push(Part::Bytes(bytes));
         parts
     }
@@ -87,6 +91,8 @@ impl Shard {
                     put_bytes(out, bytes);
                 }
             }
+            put_opt_u128(out, record.prepared_by);
+            put_varint(out, record.dropped);
         }
         put_varint(out, control.api_keys.len() as u64);
         for (hash, record) in &control.api_keys {
@@ -98,15 +104,6 @@ impl Shard {
         for (id, key) in &control.signing_keys {
             put_varint(out, (*id).into());
             out.extend_from_slice(key);
-        }
-        put_varint(out, control.keys.len() as u64);
-        for &(_, slot) in &control.keys {
-            let answer = &control.answers[slot];
-            answer.idempotency.encode(out);
-            put_varint(out, answer.forget_at_ms);
-            put_varint(out, answer.event.into());
-            put_varint(out, answer.shard.into());
-            put_varint(out, answer.revision);
         }
     }
 }
@@ -175,6 +172,13 @@ pub(super) fn encode_order(events: &[EventState], order: &Order, out: &mut Vec<u
             contact.encode(out);
         }
     }
+    match &order.tickets {
+        None => out.push(0),
+        Some(tickets) => {
+            out.push(1);
+            tickets.encode(out);
+        }
+    }
 }
 
 fn put_places(places: &[PlaceRef], out: &mut Vec<u8>) {
@@ -198,7 +202,7 @@ fn encode_event(event: &EventState, out: &mut Vec<u8>) {
     put_varint(out, event.buyer_ceiling.into());
 }
 
-/// What ends an event.
+/// What follows an event's rules.
 pub(super) fn encode_sections(map: &SeatMap, out: &mut Vec<u8>) {
     let sections = map.specs();
     put_varint(out, sections.len() as u64);

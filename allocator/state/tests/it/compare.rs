@@ -10,7 +10,7 @@ use crate::naive::{Answer, Naive, undecided};
 #[derive(Default)]
 pub struct Follower {
     seats: BTreeMap<(u32, u32), (SeatState, u64, u64)>,
-    areas: BTreeMap<(u32, u16), (u32, u32)>,
+    areas: BTreeMap<(u32, u16), (u32, u32, u32)>,
     orders: BTreeMap<u128, OrderStatus>,
 }
 
@@ -24,8 +24,7 @@ impl Follower {
                     }
                 }
                 Change::GeneralAdmission { event, section, held, sold, killed } => {
-                    assert_eq!(*killed, 0);
-                    self.areas.insert((*event, *section), (*held, *sold));
+                    self.areas.insert((*event, *section), (*held, *sold, *killed));
                 }
                 Change::Order { order, status, .. } => {
                     self.orders.insert(order.0, *status);
@@ -76,13 +75,20 @@ pub fn states(shard: &Shard, model: &Naive, follower: &Follower) {
             let kind = &event.open.sections[section].kind;
             if let command::SectionKind::GeneralAdmission { capacity } = kind {
                 let (held, sold) = model.area(no, section as u16);
-                expected = [capacity - held - sold, held, sold, 0];
+                let killed = model.killed(no, section as u16);
+                expected = [capacity - held - sold - killed, held, sold, killed];
                 let followed = follower.areas.get(&(no, section as u16)).copied();
-                assert_eq!(followed.unwrap_or_default(), (held, sold));
+                assert_eq!(followed.unwrap_or_default(), (held, sold, killed));
             }
             let SectionAvailability { available, held, sold, killed, .. } = availability;
             assert_eq!([available, held, sold, killed], expected, "event {no} section {section}");
         }
+        let kills = shard.event(no).expect("event").killed_seats();
+        let kills = kills.map(|(seat, reason)| (seat, reason.to_owned()));
+        assert_eq!(kills.collect::<BTreeMap<_, _>>(), event.kills);
+        let areas = shard.event(no).expect("event").killed_areas();
+        let areas = areas.map(|(section, reason, n)| ((section, reason.to_owned()), n));
+        assert_eq!(areas.collect::<BTreeMap<_, _>>(), event.area_kills);
         for buyer in 1..6 {
             let seats = shard.event(no).expect("event").seats_of_buyer(buyer);
             assert_eq!(seats as usize, model.seats_of(no, buyer));
@@ -120,8 +126,21 @@ fn orders(shard: &Shard, model: &Naive, follower: &Follower) {
         assert_eq!((view.created_at_ms, view.fence_until_ms), (order.created, order.fence));
         assert_eq!(view.payment_intent.as_deref(), order.intent.as_deref());
         assert_eq!(view.next_action_url.as_deref(), order.url.as_deref());
-        assert_eq!((view.signing_key, &view.signatures), (order.signing_key, &order.signatures));
+        let signed = |at: usize| !order.unsigned.contains(&order.numbers[at]);
+        let signatures = order.signatures.iter().enumerate();
+        let signatures = signatures.map(|(at, signature)| signed(at).then_some(*signature));
+        assert_eq!(view.signatures, signatures.collect::<Vec<_>>());
+        assert_eq!(
+            (view.signing_key, view.tickets.to_vec()),
+            (order.signing_key, order.numbers.clone())
+        );
+        let moved = view.moved.iter();
+        let moved = moved.map(|it| (it.ticket, it.place, it.at_ms, it.reason.to_string()));
+        assert_eq!(moved.collect::<Vec<_>>(), order.moved);
         assert_eq!(shard.contact(OrderId(id)), order.contact.as_ref());
+        for number in 1..16 {
+            assert_eq!(shard.holder(OrderId(id), number), order.holders.get(&number));
+        }
     }
 }
 

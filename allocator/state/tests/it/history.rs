@@ -3,9 +3,10 @@
 
 use onsale_state::{
     command::{
-        BeginCheckout, ChangeOnsale, Contact, Hold, HoldItem, Idempotency, JobResult, LeaseJobs,
-        OpenOnsale, PrepareEvent, PublishEvent, PutApiKey, PutSigningKey, SellOverTheCounter,
-        WakeJob,
+        BeginCheckout, ChangeOnsale, Contact, DropChange, DropRevision, Hold, HoldItem,
+        Idempotency, JobResult, KillSeats, LeaseJobs, OpenOnsale, PrepareEvent, PublishEvent,
+        PutApiKey, PutSigningKey, RenameTicket, ReturnSeats, Selection, SellOverTheCounter,
+        SwapSeat, WakeJob,
     },
     *,
 };
@@ -124,7 +125,10 @@ impl Writer {
 
     fn command(&mut self, draft: Draft, model: &Naive) -> CommandKind {
         match draft.kind {
-            0..=39 => self.hold(draft),
+            0..=31 => self.hold(draft),
+            32..=34 => self.kill(draft),
+            35 | 36 => self.give_back(draft, model),
+            37..=39 => self.ticket(draft, model),
             40..=49 => kit::release(self.a_live_hold(draft.a, model)),
             50..=55 => {
                 let id = self.a_live_hold(draft.a, model);
@@ -148,6 +152,10 @@ impl Writer {
                 let order = pick(&self.orders, draft.a).unwrap_or(5);
                 CommandKind::WakeJob(WakeJob { order: OrderId(order) })
             }
+            96 if draft.d % 4 == 0 => CommandKind::DropChange(DropChange {
+                event: u32::from(draft.a % 3),
+                revision: u64::from(draft.b % 8),
+            }),
             96 | 97 => self.change(draft, model),
             98 => {
                 let revision = 1 + u64::from(draft.a % 3);
@@ -240,6 +248,61 @@ impl Writer {
         kit::settle(id, lease, result)
     }
 
+    fn kill(&mut self, draft: Draft) -> CommandKind {
+        let reason = ["", "camera", "house", "camera"][usize::from(draft.c % 4)];
+        let reason = if draft.c % 64 == 63 { "x".repeat(65) } else { reason.to_owned() };
+        let (event, places) = selection(draft);
+        let idempotency = self.idempotency(draft);
+        CommandKind::KillSeats(Box::new(KillSeats {
+            event,
+            idempotency,
+            places,
+            reason: reason.into(),
+        }))
+    }
+
+    /// What is withdrawn, for the most part.
+    fn give_back(&mut self, draft: Draft, model: &Naive) -> CommandKind {
+        let (event, mut places) = selection(draft);
+        let killed: Vec<u32> =
+            model.events.get(&event).map_or(vec![], |event| event.kills.keys().copied().collect());
+        if draft.c % 4 > 0 && !killed.is_empty() {
+            let first = usize::from(draft.b) % killed.len();
+            places.seats =
+                killed[first..].iter().copied().take(1 + usize::from(draft.a % 3)).collect();
+        }
+        let idempotency = self.idempotency(draft);
+        CommandKind::ReturnSeats(Box::new(ReturnSeats { event, idempotency, places }))
+    }
+
+    fn ticket(&mut self, draft: Draft, model: &Naive) -> CommandKind {
+        let ticketed = model.orders.iter();
+        let ticketed = ticketed.filter(|(_, order)| order.status == OrderStatus::Confirmed);
+        let ticketed: Vec<u128> = ticketed.map(|(&id, _)| id).collect();
+        let any = pick(&self.orders, draft.a).unwrap_or(5);
+        let order = pick(&ticketed, draft.a).filter(|_| draft.b % 8 > 0).unwrap_or(any);
+        let numbers = model.orders.get(&order).map_or(vec![1], |order| order.numbers.clone());
+        let ticket = pick(&numbers, draft.c).unwrap_or(1) + draft.c % 16 / 15;
+        let (order, idempotency) = (OrderId(order), self.idempotency(draft));
+        if draft.kind == 37 {
+            let name = if draft.c % 16 == 7 { "" } else { ["Ada", "Bo"][usize::from(draft.d % 2)] };
+            return CommandKind::RenameTicket(Box::new(RenameTicket {
+                order,
+                ticket: (draft.d % 3 > 0).then_some(ticket),
+                idempotency,
+                contact_commitment: [draft.d as u8; 32],
+                contact: Contact { salt: [3; 16], name: name.into(), email: "".into() },
+            }));
+        }
+        CommandKind::SwapSeat(Box::new(SwapSeat {
+            order,
+            ticket,
+            to_seat: u32::from(draft.d % 26),
+            idempotency,
+            reason: ["", "broken seat"][usize::from(draft.a % 2)].into(),
+        }))
+    }
+
     fn change(&mut self, draft: Draft, model: &Naive) -> CommandKind {
         let event = u32::from(draft.a % 3);
         let known = model.events.get(&event);
@@ -253,9 +316,41 @@ impl Writer {
             event,
             revision: known.map_or(1, |event| event.open.revision) + u64::from(draft.a % 4 > 0),
             onsale_at_ms: if draft.b % 4 == 0 { model.now + 30_000 } else { 0 },
-            prices_minor: vec![u64::from(draft.b % 3) * 1000; categories],
+            prices_minor: (0..categories as u16)
+                .map(|category| u64::from((draft.b % 3 + category / 2 * draft.a % 3) % 3) * 1000)
+                .collect(),
             rules,
+            capacities: capacities(draft),
         }))
+    }
+}
+
+/// Seats of the theatre in any order, mostly a run; places of its areas.
+fn selection(draft: Draft) -> (u32, Selection) {
+    let Draft { a, b, d, .. } = draft;
+    let event = [1, 1, 1, 1, 1, 2, 1, 7][usize::from(d % 8)];
+    let first = u32::from(a % 24);
+    let mut seats: Vec<u32> = (first..first + u32::from(b % 5)).collect();
+    if event == 2 {
+        seats.clear();
+    }
+    if d % 32 == 9 {
+        seats.reverse();
+    }
+    let area = if event == 2 { 0 } else { 2 + a % 3 };
+    let areas = if d % 3 == 0 { vec![(area, u32::from(b % 7))] } else { vec![] };
+    (event, Selection { seats, areas })
+}
+
+/// Mostly none.
+fn capacities(draft: Draft) -> Vec<(u16, u32)> {
+    let places = u32::from(draft.c % 16);
+    match (draft.a % 3, draft.d % 8) {
+        (1, 1..=3) => vec![(2 + draft.c % 2, places)],
+        (1, 4) => vec![(2, places), (3, 12)],
+        (1, 5) => vec![(3, 12), (2 + draft.c % 2, places)],
+        (2, 1..=4) => vec![(0, places * 2)],
+        _ => vec![],
     }
 }
 
@@ -292,6 +387,10 @@ pub fn control_command(numbers: [u16; 4], model: &Naive) -> CommandKind {
             }),
             document: vec![d as u8 % 2; usize::from(d % 4)].into(),
         })),
+        4 if d % 3 == 0 => CommandKind::DropRevision(DropRevision {
+            event_id: event_id.as_str().into(),
+            revision: in_force + u64::from(c % 4),
+        }),
         4..=5 => CommandKind::PublishEvent(PublishEvent {
             event_id: event_id.as_str().into(),
             revision: in_force + u64::from(c % 3 > 0),

@@ -13,3 +13,5 @@ mod openings;
 mod orders;
 mod properties;
 mod rejections;
+mod tickets;
+mod withdrawals;

@@ -91,6 +91,7 @@ fn a_change_of_prices_leaves_holds_at_theirs() {
         onsale_at_ms: 0,
         prices_minor: vec![1, 2, 3],
         rules: crate::kit::rules(),
+        capacities: vec![],
     };
     let command = |change: &ChangeOnsale| CommandKind::ChangeOnsale(Box::new(change.clone()));
     let wrong = ChangeOnsale { prices_minor: vec![1], ..change.clone() };

@@ -65,10 +65,11 @@ impl Naive {
             expires_at_ms,
             extensions: 0,
             order: None,
+            price_list: self.events[&asked.event].open.prices_minor.clone(),
         };
         self.holds.insert(asked.hold.0, hold);
         let (request, answer) = (asked.idempotency.request, Done::Held(held.clone()));
-        let entry = NaiveKey { request, buyer, answer, forget_at: None };
+        let entry = NaiveKey { request, buyer, answer, forget_at: None, staff: false };
         self.keys.insert(asked.idempotency.key, entry);
         Ok(held)
     }
@@ -152,7 +153,7 @@ impl Naive {
                     return 0;
                 };
                 let (held, sold) = self.area(no, section as u16);
-                capacity - held - sold
+                capacity - held - sold - self.killed(no, section as u16)
             })
             .collect()
     }

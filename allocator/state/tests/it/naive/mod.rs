@@ -4,12 +4,14 @@
 mod holds;
 mod orders;
 mod places;
+mod staff;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use onsale_state::{
     command::{
         Batch, ChangeOnsale, Command, CommandKind, Contact, OpenOnsale, PrepareEvent, Rules,
+        SectionKind,
     },
     *,
 };
@@ -30,6 +32,11 @@ pub struct NaiveSeat {
 pub struct NaiveEvent {
     pub open: OpenOnsale,
     pub seats: Vec<NaiveSeat>,
+    /// Why seats are withdrawn, or are to be.
+    pub kills: BTreeMap<u32, String>,
+    /// Places withdrawn, or to be, by section and reason.
+    pub area_kills: BTreeMap<(u16, String), u32>,
+    pub dropped: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -42,6 +49,8 @@ pub struct NaiveHold {
     pub expires_at_ms: u64,
     pub extensions: u16,
     pub order: Option<u128>,
+    /// Prices by category when it was granted.
+    pub price_list: Vec<u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -63,6 +72,12 @@ pub struct NaiveOrder {
     pub signatures: Vec<[u8; 64]>,
     pub signing_key: u32,
     pub contact: Option<Contact>,
+    /// Prices by category when it was held.
+    pub price_list: Vec<u64>,
+    pub numbers: Vec<u16>,
+    pub unsigned: BTreeSet<u16>,
+    pub moved: Vec<(u16, Place, u64, String)>,
+    pub holders: BTreeMap<u16, Contact>,
 }
 
 #[derive(Clone, Debug)]
@@ -89,6 +104,7 @@ pub struct NaiveKey {
     pub answer: Done,
     /// `None` as long as the hold that it made is not over.
     pub forget_at: Option<u64>,
+    pub staff: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -98,6 +114,8 @@ pub struct NaiveDocument {
     pub organizer: String,
     pub published: Option<(u64, Vec<u8>)>,
     pub prepared: Option<(u64, Vec<u8>)>,
+    pub prepared_by: Option<u128>,
+    pub dropped: u64,
 }
 
 pub struct Naive {
@@ -200,12 +218,27 @@ impl Naive {
                 | CommandKind::PublishEvent(_)
                 | CommandKind::PutApiKey(_)
                 | CommandKind::PutSigningKey(_)
+                | CommandKind::DropRevision(_)
         );
         if !matches!(command.kind, CommandKind::Tick) && control != (self.shard == 0) {
             return (false, Err(Rejection::WrongShard));
         }
         match &command.kind {
             CommandKind::Tick => (false, Ok(Done::Ok)),
+            CommandKind::KillSeats(asked) => {
+                self.staff(&asked.idempotency, |model| model.kill(asked))
+            }
+            CommandKind::ReturnSeats(asked) => {
+                self.staff(&asked.idempotency, |model| model.give_back(asked))
+            }
+            CommandKind::SwapSeat(asked) => {
+                self.staff(&asked.idempotency, |model| model.swap(asked))
+            }
+            CommandKind::RenameTicket(asked) => {
+                self.staff(&asked.idempotency, |model| model.rename(asked))
+            }
+            CommandKind::DropChange(asked) => self.drop_change(asked),
+            CommandKind::DropRevision(asked) => self.drop_revision(asked),
             CommandKind::OpenOnsale(open) => self.open(open),
             CommandKind::ChangeOnsale(change) => self.change(change),
             CommandKind::Hold(hold) => self.hold(hold),
@@ -250,8 +283,16 @@ impl Naive {
                 (false, Err(Rejection::StaleRevision { in_force: known.open.revision }))
             };
         }
-        self.events
-            .insert(open.event, NaiveEvent { open: open.clone(), seats: places::seats(open) });
+        self.events.insert(
+            open.event,
+            NaiveEvent {
+                open: open.clone(),
+                seats: places::seats(open),
+                kills: BTreeMap::new(),
+                area_kills: BTreeMap::new(),
+                dropped: 0,
+            },
+        );
         (false, Ok(Done::Ok))
     }
 
@@ -261,6 +302,9 @@ impl Naive {
         };
         if change.revision <= event.open.revision {
             return (true, Ok(Done::Ok));
+        }
+        if change.revision <= event.dropped {
+            return (false, Err(Rejection::StaleRevision { in_force: event.open.revision }));
         }
         if change.prices_minor.len() != event.open.prices_minor.len() {
             return (false, invalid("prices_minor"));
@@ -272,11 +316,41 @@ impl Naive {
         if !(1000..=24 * HOUR as u32).contains(&hold_ttl_ms) {
             return (false, invalid("rules/hold_ttl_ms"));
         }
+        if let Err(rejection) = self.check_capacities(change) {
+            return (false, Err(rejection));
+        }
+        let event = self.events.get_mut(&change.event).expect("event");
+        for &(section, places) in &change.capacities {
+            event.open.sections[usize::from(section)].kind =
+                SectionKind::GeneralAdmission { capacity: places };
+        }
         event.open.revision = change.revision;
         event.open.onsale_at_ms = change.onsale_at_ms;
         event.open.prices_minor = change.prices_minor.clone();
         event.open.rules = change.rules;
         (false, Ok(Done::Ok))
+    }
+
+    fn check_capacities(&self, change: &ChangeOnsale) -> Result<(), Rejection> {
+        let mut sections: Vec<u16> = change.capacities.iter().map(|&(no, _)| no).collect();
+        sections.dedup();
+        let unknown = |&(no, _): &(u16, u32)| self.capacity(change.event, no).is_none();
+        if sections.len() != change.capacities.len()
+            || !sections.is_sorted()
+            || change.capacities.iter().any(unknown)
+            || change.capacities.iter().any(|&(_, places)| places == 0 || places > 190_000)
+        {
+            return invalid("sections/capacity");
+        }
+        let mut areas = Vec::new();
+        for &(section, places) in &change.capacities {
+            let (held, sold) = self.area(change.event, section);
+            let killed = self.killed(change.event, section);
+            if held + sold + killed > places {
+                areas.push(AreaTaken { section, held, sold, killed });
+            }
+        }
+        if areas.is_empty() { Ok(()) } else { Err(Rejection::CapacityBelowTaken { areas }) }
     }
 
     fn prepare(&mut self, asked: &PrepareEvent) -> Answer {
@@ -291,57 +365,66 @@ impl Naive {
                 return (false, Err(Rejection::Overloaded { bound: "dedup_entries_max" }));
             }
         }
-        let replayed = match self.prepare_document(asked) {
-            Ok(replayed) => replayed,
+        let (replayed, revision) = match self.prepare_document(asked) {
+            Ok(prepared) => prepared,
             Err(rejection) => return (false, Err(rejection)),
         };
         let known = &self.documents[&*asked.event_id];
-        let (event, shard, revision) = (known.event, known.shard, asked.revision);
+        let (event, shard) = (known.event, known.shard);
         let answer = Done::Prepared { event, shard, revision };
         if let Some(key) = &asked.idempotency {
             let forget_at = Some(self.now + 24 * HOUR);
             let (request, buyer) = (key.request, key.buyer);
-            let entry = NaiveKey { request, buyer, answer: answer.clone(), forget_at };
+            let entry = NaiveKey { request, buyer, answer: answer.clone(), forget_at, staff: true };
             self.keys.insert(key.key, entry);
         }
         (replayed, Ok(answer))
     }
 
-    /// Stores a revision; was it stored before?
-    fn prepare_document(&mut self, asked: &PrepareEvent) -> Result<bool, Rejection> {
-        let stored = Some((asked.revision, asked.document.to_vec()));
+    /// Stores a revision; was it stored before, and under which number?
+    fn prepare_document(&mut self, asked: &PrepareEvent) -> Result<(bool, u64), Rejection> {
         let count = self.documents.len();
-        let mut replayed = false;
+        let bytes = asked.document.to_vec();
+        let prepared_by = asked.idempotency.map(|key| key.key);
         match self.documents.get_mut(&*asked.event_id) {
             None if count >= self.limits.events_max as usize => {
-                return Err(Rejection::Overloaded { bound: "events_max" });
+                Err(Rejection::Overloaded { bound: "events_max" })
             }
-            None if asked.revision != 1 => {
-                return Err(Rejection::StaleRevision { in_force: 0 });
-            }
+            None if asked.revision != 1 => Err(Rejection::StaleRevision { in_force: 0 }),
             None => {
                 let document = NaiveDocument {
                     event: count as u32 + 1,
                     shard: 1 + count as u16 % self.shards,
                     organizer: asked.organizer.to_string(),
                     published: None,
-                    prepared: stored,
+                    prepared: Some((1, bytes)),
+                    prepared_by,
+                    dropped: 0,
                 };
                 self.documents.insert(asked.event_id.to_string(), document);
+                Ok((false, 1))
             }
-            Some(known) if known.organizer != *asked.organizer => {
-                return invalid("organizer");
-            }
-            Some(known) if known.published == stored || known.prepared == stored => replayed = true,
+            Some(known) if known.organizer != *asked.organizer => invalid("organizer"),
             Some(known) => {
                 let in_force = known.published.as_ref().map_or(0, |published| published.0);
-                if known.prepared.is_some() || asked.revision != in_force + 1 {
+                let next = in_force.max(known.dropped) + 1;
+                let follows = asked.revision == in_force + 1;
+                let again = Some((next, bytes.clone()));
+                if follows && known.prepared == again {
+                    return Ok((true, next));
+                }
+                let same = Some((asked.revision, bytes));
+                if known.published == same || known.prepared == same {
+                    return Ok((true, asked.revision));
+                }
+                if known.prepared.is_some() || !follows {
                     return Err(Rejection::StaleRevision { in_force });
                 }
-                known.prepared = stored;
+                known.prepared = again;
+                known.prepared_by = prepared_by;
+                Ok((false, next))
             }
         }
-        Ok(replayed)
     }
 
     fn publish(&mut self, event_id: &str, revision: u64) -> Answer {
@@ -350,6 +433,7 @@ impl Naive {
         };
         if document.prepared.as_ref().is_some_and(|prepared| prepared.0 == revision) {
             document.published = document.prepared.take();
+            document.prepared_by = None;
             return (false, Ok(Done::Ok));
         }
         let in_force = document.published.as_ref().map_or(0, |published| published.0);

@@ -1,11 +1,18 @@
 //! Orders and their jobs.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use onsale_state::{
     command::{BeginCheckout, Idempotency, JobResult, LeaseJobs, SellOverTheCounter, SettleJob},
     *,
 };
 
 use super::{Answer, HOUR, Naive, NaiveJob, NaiveKey, NaiveOrder, invalid, undecided};
+
+/// The number of the ticket that is made as the `nth` of its order, from 0.
+pub fn number_of(nth: usize) -> u16 {
+    nth as u16 + 1
+}
 
 impl Naive {
     fn replay(&self, key: &Idempotency, counter: bool) -> Option<Answer> {
@@ -109,6 +116,11 @@ impl Naive {
             signatures: Vec::new(),
             signing_key: 0,
             contact: checkout.map(|checkout| checkout.contact.clone()),
+            price_list: hold.price_list.clone(),
+            numbers: (0..hold.answer.places.len()).map(number_of).collect(),
+            unsigned: BTreeSet::new(),
+            moved: Vec::new(),
+            holders: BTreeMap::new(),
         };
         self.orders.insert(order_id.0, order);
         let hold = self.holds.get_mut(&hold_id.0).expect("hold");
@@ -117,11 +129,14 @@ impl Naive {
         self.add_job(order_id.0, if pay { JobKind::Authorise } else { JobKind::Issue }, 0, 0);
         let forget_at = Some(self.now + 24 * HOUR);
         let (request, buyer) = (key.request, key.buyer);
-        self.keys.insert(key.key, NaiveKey { request, buyer, answer: done.clone(), forget_at });
+        self.keys.insert(
+            key.key,
+            NaiveKey { request, buyer, answer: done.clone(), forget_at, staff: false },
+        );
         Ok(done)
     }
 
-    fn add_job(&mut self, order: u128, kind: JobKind, attempts: u32, first: u64) {
+    pub(super) fn add_job(&mut self, order: u128, kind: JobKind, attempts: u32, first: u64) {
         self.last_job += 1;
         let not_before = self.now;
         let job = NaiveJob { kind, order, not_before, lease: 0, lease_until: 0, attempts, first };
@@ -208,6 +223,7 @@ impl Naive {
             attempts: job.attempts - 1,
             first_leased_at_ms: job.first,
             places: order.places.iter().copied().collect(),
+            tickets: order.numbers.iter().copied().collect(),
         }
     }
 
@@ -271,7 +287,7 @@ impl Naive {
 
     fn report(&mut self, id: u64, job: &NaiveJob, result: &JobResult) {
         let now = self.now;
-        let wait = |jobs: &mut std::collections::BTreeMap<u64, NaiveJob>, ms: u32| {
+        let wait = |jobs: &mut BTreeMap<u64, NaiveJob>, ms: u32| {
             let job = jobs.get_mut(&id).expect("job");
             (job.lease, job.lease_until) = (0, 0);
             job.not_before = now + u64::from(ms);
@@ -307,10 +323,14 @@ impl Naive {
             }
             JobResult::Captured { signing_key, signatures }
             | JobResult::Issued { signing_key, signatures } => {
+                let again = order.status == OrderStatus::Confirmed;
                 order.status = OrderStatus::Confirmed;
+                order.unsigned.clear();
                 order.signing_key = *signing_key;
                 order.signatures = signatures.clone();
-                self.end(hold_id, HoldState::Sold);
+                if !again {
+                    self.end(hold_id, HoldState::Sold);
+                }
             }
             JobResult::CaptureRefused { reason } => {
                 order.status = OrderStatus::Failed;

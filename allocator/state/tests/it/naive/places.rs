@@ -49,10 +49,15 @@ impl Naive {
         }
         for order in self.orders.values().filter(|order| order.event == event) {
             if has_seats(order.status) && has(&order.places) {
-                return (SeatState::Sold, 0, order.hold_key as u64);
+                let at = order.places.iter().position(|place| place.seat == Some(seat));
+                let moved = usize::from(order.numbers[at.expect("place")]) > order.places.len();
+                return (SeatState::Sold, 0, if moved { 0 } else { order.hold_key as u64 });
             }
         }
-        (SeatState::Available, 0, 0)
+        match self.events[&event].kills.contains_key(&seat) {
+            true => (SeatState::Killed, 0, 0),
+            false => (SeatState::Available, 0, 0),
+        }
     }
 
     /// Held and sold places of a general admission area.
