@@ -166,7 +166,7 @@ fn reserve(place: u32, turn: u32) -> CommandKind {
         buyer_is_new: false,
     };
     let items = [HoldItem::Seats(seats.as_slice().into())].as_slice().into();
-    CommandKind::Hold(Hold { event: place % EVENTS + 1, hold, idempotency, items })
+    CommandKind::Hold(Hold { event: place % EVENTS + 1, hold, idempotency, items, terms: None })
 }
 
 fn stadium(event: u32) -> OpenOnsale {
@@ -186,6 +186,7 @@ fn stadium(event: u32) -> OpenOnsale {
         currency: *b"EUR",
         onsale_at_ms: 0,
         prices_minor: vec![5_000],
+        offer: None,
         sections: (0..EVENT_SEATS / 2_000).map(section).collect(),
         rules: Rules {
             seats_per_order_max: 4,

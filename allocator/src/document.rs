@@ -19,6 +19,7 @@ use prost::Message as _;
 use crate::limits::{
     DESCRIPTION_BYTES_MAX, EXTENSIONS_MAX, ROW_SEATS_MAX, TIME_MS_MAX, TITLE_BYTES_MAX,
 };
+use crate::offer;
 
 /// The status of an event that sells.
 pub const ON_SALE: &str = "on_sale";
@@ -80,6 +81,7 @@ pub fn check(document: &pb::EventDocument) -> Result<(), Failure> {
     }
     check_categories(&document.categories)?;
     check_sections(&document.sections, document.categories.len())?;
+    offer::check(document)?;
     rules(document)?;
     if document.waiting_room.as_ref().is_some_and(|room| room.enabled) {
         let remedy = "must be false: this version has no waiting room";
@@ -106,6 +108,7 @@ pub fn check_change(before: &pb::EventDocument, after: &pb::EventDocument) -> Re
         let remedy = "must keep their keys and order; names and prices may change";
         return Err(Failure::invalid("/categories", remedy));
     }
+    offer::check_change(before, after)?;
     if before.sections.len() != after.sections.len() {
         return Err(Failure::invalid("/sections", "must stay as they are: the seat map is fixed"));
     }
@@ -135,6 +138,7 @@ pub fn open_onsale(document: &pb::EventDocument) -> Result<OpenOnsale, Failure> 
         currency: currency(&document.currency)?,
         onsale_at_ms: onsale_at_ms(document),
         prices_minor: prices(document),
+        offer: offer::offer(document),
         sections: section_specs(document)?,
         rules: rules(document)?,
     })
@@ -151,6 +155,7 @@ pub fn change_onsale(document: &pb::EventDocument) -> Result<ChangeOnsale, Failu
         revision: document.revision,
         onsale_at_ms: onsale_at_ms(document),
         prices_minor: prices(document),
+        offer: offer::offer(document),
         rules: rules(document)?,
         capacities: capacities(document),
     })
@@ -322,7 +327,7 @@ fn currency(text: &str) -> Result<[u8; 3], Failure> {
     }
 }
 
-fn text(field: &str, value: &str, min: usize, max: usize) -> Result<(), Failure> {
+pub(crate) fn text(field: &str, value: &str, min: usize, max: usize) -> Result<(), Failure> {
     if !(min..=max).contains(&value.len()) {
         return Err(Failure::invalid(field, format!("must have {min} to {max} bytes")));
     }
@@ -334,7 +339,7 @@ fn text(field: &str, value: &str, min: usize, max: usize) -> Result<(), Failure>
     Ok(())
 }
 
-fn number(field: &str, value: u64, min: u64, max: u64) -> Result<u16, Failure> {
+pub(crate) fn number(field: &str, value: u64, min: u64, max: u64) -> Result<u16, Failure> {
     if !(min..=max).contains(&value) {
         return Err(Failure::invalid(field, format!("must be {min} to {max}")));
     }

@@ -15,6 +15,7 @@ pub mod front;
 pub mod limits;
 pub mod log;
 pub mod metrics;
+mod offer;
 pub mod raft;
 pub mod rpc;
 pub mod service;

@@ -13,7 +13,11 @@ use onsale_proto::{
 };
 use serde::Serialize;
 
-use crate::{duration, json::write_text};
+use crate::{
+    duration,
+    json::write_text,
+    offer_view::{self, PriceJson, QuotaJson, TierJson, TypeJson},
+};
 
 /// An event of one revision.
 pub(crate) struct EventView {
@@ -146,6 +150,10 @@ struct CategoryJson<'a> {
     key: &'a str,
     name: &'a str,
     price_minor: u64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    prices: Vec<PriceJson<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tiers: Vec<TierJson>,
 }
 
 #[derive(Serialize)]
@@ -180,6 +188,10 @@ pub(crate) struct EventJson<'a> {
     currency: &'a str,
     status: &'static str,
     categories: Vec<CategoryJson<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    types: Vec<TypeJson<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    quotas: Vec<QuotaJson<'a>>,
     rules: RulesJson,
     #[serde(skip_serializing_if = "Option::is_none")]
     waiting_room: Option<WaitingRoomJson>,
@@ -199,12 +211,6 @@ pub(crate) fn status(document: &EventDocument, left: Option<u64>, now_ms: u64) -
     }
 }
 
-/// The cheapest price of an event.
-pub(crate) fn price_from(document: &EventDocument) -> u64 {
-    let prices = document.categories.iter().map(|one| one.price_minor);
-    prices.min().unwrap_or(0)
-}
-
 impl<'a> EventJson<'a> {
     pub(crate) fn new(document: &'a EventDocument, status: &'static str) -> EventJson<'a> {
         let rules = document.rules.unwrap_or_default();
@@ -212,6 +218,8 @@ impl<'a> EventJson<'a> {
             key: &one.key,
             name: &one.name,
             price_minor: one.price_minor,
+            prices: offer_view::prices(document, one),
+            tiers: offer_view::tiers(&one.tiers),
         };
         EventJson {
             event_id: &document.event_id,
@@ -226,6 +234,8 @@ impl<'a> EventJson<'a> {
             currency: &document.currency,
             status,
             categories: document.categories.iter().map(category).collect(),
+            types: offer_view::types(document),
+            quotas: offer_view::quotas(document),
             rules: RulesJson {
                 seats_per_order_max: rules.seats_per_order_max,
                 seats_per_buyer_max: rules.seats_per_buyer_max,
@@ -238,7 +248,7 @@ impl<'a> EventJson<'a> {
                 admit_per_second: room.admit_per_second,
                 draw_at: (room.draw_at_ms > 0).then(|| time::to_rfc3339(room.draw_at_ms)),
             }),
-            price_from_minor: price_from(document),
+            price_from_minor: offer_view::price_from(document),
         }
     }
 }
@@ -352,6 +362,7 @@ pub(crate) mod tests {
             key: key.into(),
             name: key.into(),
             price_minor,
+            ..PriceCategory::default()
         };
         EventDocument {
             event_id: "evt_test".into(),

@@ -22,6 +22,7 @@ mod idempotency;
 mod json;
 pub mod limits;
 pub mod metrics;
+mod offer_view;
 pub mod openapi;
 mod pages;
 pub mod problem;

@@ -70,6 +70,14 @@ pub const ROW_SEATS_MAX: u64 = 10_000;
 pub const EVENT_CATEGORIES_MAX: usize = 1_000;
 /// Largest price of one place, in minor units.
 pub const PRICE_MINOR_MAX: u64 = 1_000_000_000_000;
+/// Ticket types of one event.
+pub const TICKET_TYPES_MAX: usize = 64;
+/// Early prices of one price.
+pub const TIERS_MAX: usize = 16;
+/// Quotas of one event.
+pub const QUOTAS_MAX: usize = 64;
+/// Sections, categories or types that one quota names.
+pub const QUOTA_SELECTORS_MAX: usize = 1_000;
 /// Characters of an event's name, venue, city or kind.
 pub const EVENT_NAME_CHARS_MAX: usize = 200;
 /// Characters of an event's description.

@@ -86,6 +86,8 @@ codes! {
     SoldOut, "sold_out", 409, Aborted, false, "Nothing that fits is left";
     /// Something is left, but not so much.
     NotEnoughTogether, "not_enough_together", 409, Aborted, false, "Not that many are left";
+    /// A quota has no room.
+    QuotaExhausted, "quota_exhausted", 409, Aborted, false, "A quota of the event is used up";
     /// The event's limit for one buyer.
     BuyerLimitReached, "buyer_limit_reached", 409, FailedPrecondition, false,
         "The limit for one buyer is reached";

@@ -71,6 +71,7 @@ fn arena(event: u32, ttl_ms: u32) -> OpenOnsale {
         currency: *b"EUR",
         onsale_at_ms: 0,
         prices_minor: vec![9500, 6500, 3500],
+        offer: None,
         sections: sections.collect(),
         rules: Rules {
             seats_per_order_max: 8,
@@ -110,7 +111,7 @@ impl Driver {
             buyer_is_new: false,
         };
         let items = [HoldItem::Seats([seat].as_slice().into())].as_slice().into();
-        (hold, CommandKind::Hold(Hold { event, hold, idempotency, items }))
+        (hold, CommandKind::Hold(Hold { event, hold, idempotency, items, terms: None }))
     }
 
     /// A batch at a log time that never goes back.
@@ -299,7 +300,13 @@ fn best_available() {
         let idempotency =
             Idempotency { key: random.wide(), request: 1, buyer: 0, buyer_is_new: false };
         let hold = HoldId(random.wide());
-        CommandKind::Hold(Hold { event, hold, idempotency, items: [item].as_slice().into() })
+        CommandKind::Hold(Hold {
+            event,
+            hold,
+            idempotency,
+            items: [item].as_slice().into(),
+            terms: None,
+        })
     };
     let mut gone = Random(9);
     for seat in 0..SEATS {

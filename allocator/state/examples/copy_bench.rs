@@ -87,7 +87,7 @@ fn take(place: u32, turn: u32) -> CommandKind {
     let idempotency = Idempotency { key, request: 1, buyer: 0, buyer_is_new: false };
     let seats = [first, first + 1, first + 2, first + 3];
     let items = [HoldItem::Seats(seats.as_slice().into())].as_slice().into();
-    CommandKind::Hold(Hold { event: place % EVENTS + 1, hold, idempotency, items })
+    CommandKind::Hold(Hold { event: place % EVENTS + 1, hold, idempotency, items, terms: None })
 }
 
 fn stadium(event: u32) -> OpenOnsale {
@@ -104,6 +104,7 @@ fn stadium(event: u32) -> OpenOnsale {
         currency: *b"EUR",
         onsale_at_ms: 0,
         prices_minor: vec![5_000],
+        offer: None,
         sections: (0..SEATS / 2_000).map(section).collect(),
         rules: Rules {
             seats_per_order_max: 4,

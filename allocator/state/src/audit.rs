@@ -8,7 +8,7 @@ use crate::{
         put_bytes, put_delta, put_opt_str, put_opt_varint, put_u8, put_u64, put_u128, put_varint,
     },
     ids::{EventNo, HoldId, SeatNo},
-    outcome::{AreaTaken, Done, Held, LeasedJob, Outcome, Place, Rejection},
+    outcome::{AreaTaken, Done, Held, LeasedJob, Outcome, Place, QuotaTaken, Rejection},
     seat_word::SeatState,
 };
 
@@ -38,7 +38,8 @@ fn put_places(out: &mut Vec<u8>, places: &[Place]) {
     for place in places {
         put_varint(out, place.seat.map_or(0, |seat| u64::from(seat) + 1));
         put_varint(out, place.section.into());
-        put_varint(out, place.category.into());
+        // One number for both, so that a place without a type costs no byte more.
+        put_varint(out, u64::from(place.ticket_type) << 16 | u64::from(place.category));
         put_varint(out, place.price_minor);
     }
 }
@@ -127,6 +128,24 @@ fn put_leased(out: &mut Vec<u8>, job: &LeasedJob) {
     job.tickets.iter().for_each(|&ticket| put_varint(out, ticket.into()));
 }
 
+fn put_quota_rejection(out: &mut Vec<u8>, rejection: &Rejection) {
+    match rejection {
+        Rejection::QuotaExhausted { quota } => {
+            out.push(160);
+            put_bytes(out, quota.as_bytes());
+        }
+        Rejection::QuotaBelowTaken { quotas } => {
+            out.push(161);
+            put_varint(out, quotas.len() as u64);
+            for QuotaTaken { quota, taken } in quotas {
+                put_bytes(out, quota.as_bytes());
+                put_varint(out, (*taken).into());
+            }
+        }
+        _ => {}
+    }
+}
+
 fn put_rejection(out: &mut Vec<u8>, rejection: &Rejection, now: u64) {
     match rejection {
         Rejection::TooLate => out.push(128),
@@ -192,6 +211,9 @@ fn put_rejection(out: &mut Vec<u8>, rejection: &Rejection, now: u64) {
             out.push(148);
             put_varint(out, *price_minor);
             put_varint(out, *other_minor);
+        }
+        Rejection::QuotaExhausted { .. } | Rejection::QuotaBelowTaken { .. } => {
+            put_quota_rejection(out, rejection);
         }
     }
 }

@@ -109,11 +109,9 @@ impl Link {
         let told = (*event, *tag, *until_ms)
             == (hold.event, key_tag(hold.idempotency.key), held.expires_at_ms);
         let count = (held.places.len(), seats.len()) == (named.len(), named.len());
-        let the_same = named
-            .iter()
-            .zip(&held.places)
-            .zip(seats)
-            .all(|((&seat, place), &told)| place.seat == Some(seat) && told == seat);
+        let the_same = named.iter().zip(&held.places).zip(seats).all(|((&seat, place), &told)| {
+            (place.seat, place.ticket_type, told) == (Some(seat), 0, seat)
+        });
         if !(head && told && count && the_same) {
             return false;
         }
@@ -190,9 +188,11 @@ const SHORT_SEATS_MAX: usize = 8;
 /// field, so that none can be added that a short form would not see.
 #[inline(always)]
 fn named(hold: &Hold) -> Option<&[SeatNo]> {
-    let Hold { event: _, hold: _, idempotency: _, items } = hold;
+    let Hold { event: _, hold: _, idempotency: _, items, terms } = hold;
     match items.as_slice() {
-        [HoldItem::Seats(seats)] if seats.len() <= SHORT_SEATS_MAX => Some(seats),
+        [HoldItem::Seats(seats)] if terms.is_none() && seats.len() <= SHORT_SEATS_MAX => {
+            Some(seats)
+        }
         _ => None,
     }
 }

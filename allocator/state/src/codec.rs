@@ -254,6 +254,20 @@ impl<'a> Reader<'a> {
         Ok(count)
     }
 
+    /// A count as in `count`, with a flag in its lowest bit.
+    pub(crate) fn count_and_flag(
+        &mut self,
+        each: usize,
+        what: &'static str,
+    ) -> Read<(usize, bool)> {
+        let both = self.varint()?;
+        let count = usize::try_from(both >> 1).map_err(|_| DecodeError::TooLarge { what })?;
+        if count > self.bytes.len() / each.max(1) {
+            return Err(DecodeError::Truncated);
+        }
+        Ok((count, both & 1 == 1))
+    }
+
     pub(crate) fn bytes(&mut self, max: usize, what: &'static str) -> Read<&'a [u8]> {
         let len = self.count(max, 1, what)?;
         self.take(len)

@@ -16,6 +16,7 @@ use crate::{
     hold_expiry::EventClock,
     ids::{EventNo, LogTimeMs, SeatNo, SectionNo},
     kills::Kills,
+    offer::OfferState,
     seat_map::SeatMap,
     seat_word::SeatWord,
 };
@@ -73,6 +74,8 @@ pub struct EventState {
     pub(crate) onsale_at_ms: LogTimeMs,
     /// All price lists that ever were in force; the last one is.
     pub(crate) prices: Vec<Arc<[u64]>>,
+    /// Ticket types, tiers and quotas, where there are any.
+    pub(crate) offer: Option<Box<OfferState>>,
     pub(crate) rules: Rules,
     /// The largest limit per buyer that was ever in force; 0 if once there was none.
     pub(crate) buyer_ceiling: u16,
@@ -147,6 +150,7 @@ impl EventState {
             currency: open.currency,
             onsale_at_ms: open.onsale_at_ms,
             prices: vec![prices],
+            offer: open.offer.as_ref().map(|offer| Box::new(OfferState::new((**offer).clone()))),
             rules: open.rules,
             buyer_ceiling: open.rules.seats_per_buyer_max,
             seat_map,
@@ -165,7 +169,8 @@ impl EventState {
     }
 
     /// Puts other rules, prices and capacities in force. The command has been validated.
-    pub(crate) fn change(&mut self, change: &ChangeOnsale) {
+    pub(crate) fn change(&mut self, change: &ChangeOnsale, offer: Option<Box<OfferState>>) {
+        self.offer = offer;
         if **self.prices_in_force() != *change.prices_minor {
             self.prices.push(change.prices_minor.as_slice().into());
         }

@@ -51,7 +51,7 @@ impl EventState {
             }
         };
         let price_minor = self.prices[usize::from(price_list)][usize::from(category)];
-        Place { seat, section, category, price_minor }
+        Place { seat, section, category, ticket_type: 0, price_minor }
     }
 
     pub(crate) fn places(&self, places: &[PlaceRef], list: u16) -> SmallVec<[Place; 4]> {
@@ -61,10 +61,6 @@ impl EventState {
             all.push(self.place(place, list));
         }
         all
-    }
-
-    pub(crate) fn total_minor(&self, places: &[PlaceRef], price_list: u16) -> u64 {
-        places.iter().map(|&place| self.place(place, price_list).price_minor).sum()
     }
 
     /// Where a seat of the map stands.
@@ -216,7 +212,7 @@ impl EventState {
         for &PlaceRef(seat) in places {
             let Spot { section, category, .. } = self.move_seat(seat, from, to);
             let price_minor = self.prices[usize::from(price_list)][usize::from(category)];
-            full.push(Place { seat: Some(seat), section, category, price_minor });
+            full.push(Place { seat: Some(seat), section, category, ticket_type: 0, price_minor });
             seats.push(seat);
         }
         changes.push(Change::Seats { event: self.event, state, seats, key_tag, until_ms });

@@ -10,6 +10,7 @@ use crate::{
     ids::{BuyerHash, HoldId, KeyHash, LogTimeMs, RequestHash},
     index::Index,
     limits::{DEDUP_AFTER_HOLD_MS, HOLD_SEATS_MAX},
+    offer::Deals,
     slab::{NONE, Slab, hash_of},
 };
 
@@ -94,11 +95,19 @@ pub(crate) struct HoldExtra {
     /// Its expiry, once it was extended.
     expires_at_ms: Option<LogTimeMs>,
     pub(crate) extensions: u16,
+    pub(crate) deals: Deals,
 }
 
 impl HoldExtra {
     fn new() -> Self {
-        Self { many: [].into(), order: NONE, ended_at_ms: 0, expires_at_ms: None, extensions: 0 }
+        Self {
+            many: [].into(),
+            order: NONE,
+            ended_at_ms: 0,
+            expires_at_ms: None,
+            extensions: 0,
+            deals: None,
+        }
     }
 }
 
@@ -149,6 +158,17 @@ impl Hold {
 
     pub(crate) fn extra_mut(&mut self) -> &mut HoldExtra {
         self.extra.get_or_insert_with(|| Box::new(HoldExtra::new()))
+    }
+
+    /// What was agreed about its places; see [`Deals`].
+    pub(crate) fn deals(&self) -> &Deals {
+        self.extra().map_or(&None, |extra| &extra.deals)
+    }
+
+    pub(crate) fn set_deals(&mut self, deals: Deals) {
+        if deals.is_some() {
+            self.extra_mut().deals = deals;
+        }
     }
 
     /// When it ends if nothing is done.

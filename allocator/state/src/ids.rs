@@ -15,6 +15,9 @@ pub type SectionNo = u16;
 /// A category's place in its event's list, counted from 0.
 pub type CategoryNo = u16;
 
+/// A ticket type's place in its event's list, counted from 0; 0 where there is no list.
+pub type TypeNo = u16;
+
 /// A numbered seat's place in its event: all seated sections in seat-map order, row by row, from 0.
 pub type SeatNo = u32;
 

@@ -97,7 +97,8 @@ impl Shard {
         for (slot, order) in self.orders.slab.iter() {
             self.check_order(slot, order, &mut events[order.event as usize], &mut found);
         }
-        for (event, recount) in self.events.iter().zip(&mut events) {
+        for (slot, (event, recount)) in self.events.iter().zip(&mut events).enumerate() {
+            self.check_offer_counts(slot as u32, event, &mut found);
             check_kills(event, recount, &mut found);
             check_seats(event, recount, &mut found);
             check_sections(event, recount, &mut found);
@@ -184,6 +185,20 @@ impl Shard {
         found.expect("INV-4", worked_on, || format!("{id:?} waits for a job that is not there"));
         found.expect("INV-9", order.created_at_ms <= self.log_time_ms, || {
             format!("{id:?} was made in the future")
+        });
+    }
+
+    /// Tiers and quotas count what is held and sold, and no quota is above its size.
+    fn check_offer_counts(&self, slot: u32, event: &EventState, found: &mut Found) {
+        let Some(counted) = &event.offer else {
+            return;
+        };
+        let expected = self.recount_offer(slot, &counted.offer);
+        found.expect("INV-2", counted.counts_as(&expected), || {
+            format!("event {} miscounts its tiers or quotas", event.event)
+        });
+        found.expect("INV-2", expected.overfull().is_empty(), || {
+            format!("event {} has sold more than a quota allows", event.event)
         });
     }
 

@@ -38,6 +38,7 @@ mod index;
 mod invariants;
 mod job;
 mod kills;
+mod offer;
 mod order_life;
 mod shard;
 mod slab;
@@ -66,12 +67,12 @@ pub use event_view::{AreaWord, EventView, SectionAvailability};
 pub use hold::HoldState;
 pub use ids::{
     BuyerHash, CategoryNo, EventNo, HoldId, JobId, KeyHash, LogTimeMs, OrderId, RequestHash,
-    SeatNo, SectionNo, ShardNo,
+    SeatNo, SectionNo, ShardNo, TypeNo,
 };
 pub use invariants::Violation;
 pub use limits::Limits;
 pub use order::{FailureCode, JobKind, OrderStatus};
-pub use outcome::{AreaTaken, Done, Held, LeasedJob, Outcome, Place, Rejection};
+pub use outcome::{AreaTaken, Done, Held, LeasedJob, Outcome, Place, QuotaTaken, Rejection};
 pub use seat_map::SeatMap;
 pub use seat_word::{SeatState, SeatWord};
 pub use shard::Shard;

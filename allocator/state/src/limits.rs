@@ -31,6 +31,16 @@ pub const EVENT_SECTIONS_MAX: usize = 10_000;
 pub const EVENT_CATEGORIES_MAX: usize = 1_000;
 /// Price lists an event keeps: one more for each change of prices.
 pub const PRICE_LISTS_MAX: usize = 10_000;
+/// Ticket types of one event.
+pub const TICKET_TYPES_MAX: usize = 64;
+/// Prices of types, and of categories with tiers, of one event.
+pub const PRICE_LINES_MAX: usize = 10_000;
+/// Tiers of one price.
+pub const TIERS_MAX: usize = 16;
+/// Quotas of one event.
+pub const QUOTAS_MAX: usize = 64;
+/// Sections, categories or types that one quota names.
+pub const QUOTA_SELECTORS_MAX: usize = 1_000;
 /// Bytes of a section's key, a row's label, an event's id, a role, an owner.
 pub const NAME_BYTES_MAX: usize = 64;
 /// Largest price of one place, so that a total never overflows.

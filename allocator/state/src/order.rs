@@ -13,6 +13,7 @@ use crate::{
     event::PlaceRefs,
     ids::{BuyerHash, JobId, KeyHash, LogTimeMs, OrderId, RequestHash},
     index::Index,
+    offer::{Deal, Deals},
     slab::{Slab, hash_of},
     tickets::Tickets,
 };
@@ -143,6 +144,8 @@ pub(crate) struct Order {
     pub(crate) event: u32,
     pub(crate) price_list: u16,
     pub(crate) places: PlaceRefs,
+    /// What was agreed about its places.
+    pub(crate) deals: Deals,
     pub(crate) total_minor: u64,
     pub(crate) hold: crate::ids::HoldId,
     pub(crate) job: Option<JobId>,
@@ -156,6 +159,14 @@ pub(crate) struct Order {
     pub(crate) contact: Option<Box<Contact>>,
     /// Where its tickets are not just one for each place, counted from 1.
     pub(crate) tickets: Option<Box<Tickets>>,
+}
+
+impl Order {
+    /// What was agreed about one of its places.
+    pub(crate) fn deal(&self, at: usize) -> Deal {
+        let deals = self.deals.as_ref();
+        deals.and_then(|deals| deals.get(at)).copied().unwrap_or_default()
+    }
 }
 
 /// All orders of a shard.

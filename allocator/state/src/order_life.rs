@@ -176,6 +176,7 @@ impl Shard {
         let order = &self.orders.slab[order_slot];
         let event = &mut self.events[order.event as usize];
         give_back(event, &order.places, (SeatState::Sold, order_slot), changes);
+        event.count_deals(&order.places, &order.deals, false);
         buyer_limit::subtract(&mut event.buyers, order.buyer, order.places.len());
         self.fail(order_slot, FailureCode::CaptureRefused, reason, changes);
         self.holds.clear_order(hold_slot);

@@ -7,7 +7,9 @@
 use smallvec::SmallVec;
 
 use crate::{
-    ids::{CategoryNo, EventNo, HoldId, JobId, LogTimeMs, OrderId, SeatNo, SectionNo, ShardNo},
+    ids::{
+        CategoryNo, EventNo, HoldId, JobId, LogTimeMs, OrderId, SeatNo, SectionNo, ShardNo, TypeNo,
+    },
     order::{JobKind, OrderStatus},
 };
 
@@ -135,8 +137,19 @@ pub struct Place {
     pub section: SectionNo,
     /// Its category.
     pub category: CategoryNo,
+    /// Its ticket type; 0 where the event has none.
+    pub ticket_type: TypeNo,
     /// What it costs, fixed when it was held.
     pub price_minor: u64,
+}
+
+/// A quota of which more is taken than it would have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QuotaTaken {
+    /// The quota's key.
+    pub quota: Box<str>,
+    /// Places held and sold that count against it.
+    pub taken: u32,
 }
 
 /// A payment job in a worker's hands.
@@ -250,6 +263,16 @@ pub enum Rejection {
     CapacityBelowTaken {
         /// Each with what is taken.
         areas: Vec<AreaTaken>,
+    },
+    /// Places are left, but a quota has no room for so many.
+    QuotaExhausted {
+        /// The first such quota's key.
+        quota: Box<str>,
+    },
+    /// Quotas would have less than is taken of them: all of them.
+    QuotaBelowTaken {
+        /// Each with what is taken.
+        quotas: Vec<QuotaTaken>,
     },
     /// The report comes under a lease that is over, or about a job that is done.
     StaleLease,

@@ -150,6 +150,7 @@ impl Shard {
         assert!(hold.state.has_seats(), "a hold ended twice");
         let event = &mut self.events[hold.event as usize];
         give_back(event, hold.places(), (SeatState::Held, hold_slot), changes);
+        event.count_deals(hold.places(), hold.deals(), false);
         buyer_limit::subtract(&mut event.buyers, hold.buyer, hold.places().len());
         if hold.state == HoldState::Live {
             event.clock.live -= 1;

@@ -1,5 +1,5 @@
-//! Owns what makes an order's tickets differ from "one for each place, counted from 1": tickets that
-//! moved to other seats, and holders' names.
+//! Owns what makes an order's tickets differ from "one for each place, counted from 1": tickets
+//! that moved to other seats, and holders' names.
 //!
 //! A ticket that moves gets a new number, so that its old code is another ticket's: a void one's.
 //! Names are personal data: they stand here and in a command's contact part, nowhere else.
@@ -52,6 +52,19 @@ impl Order {
     /// The place of a ticket that is not void.
     pub(crate) fn place_of_ticket(&self, number: u16) -> Option<usize> {
         self.ticket_numbers().iter().position(|&known| known == number)
+    }
+
+    /// Which of its places the ticket of its `nth` move, from 0, is of; it keeps type and price.
+    pub(crate) fn place_after(&self, nth: usize) -> usize {
+        let moved = self.tickets.iter().flat_map(|tickets| &tickets.moved);
+        let moved: Vec<u16> = moved.map(|moved| moved.number).collect();
+        let mut number = (self.places.len() + nth + 1) as u16;
+        for (later, &old) in moved.iter().enumerate().skip(nth + 1) {
+            if old == number {
+                number = (self.places.len() + later + 1) as u16;
+            }
+        }
+        self.place_of_ticket(number).unwrap_or(0)
     }
 
     /// Is the place's ticket to be signed again?

@@ -126,11 +126,15 @@ fn holders(order: &Order) -> Vec<(u16, Box<str>)> {
 }
 
 fn moved_tickets(event: &EventState, order: &Order) -> Vec<MovedTicket> {
-    let moved = order.tickets.iter().flat_map(|tickets| &tickets.moved);
+    let moved = order.tickets.iter().flat_map(|tickets| &tickets.moved).enumerate();
     moved
-        .map(|moved| MovedTicket {
+        .map(|(nth, moved)| MovedTicket {
             ticket: moved.number,
-            place: event.place(moved.place, order.price_list),
+            place: {
+                let deals = order.deals.as_ref().map(|_| [order.deal(order.place_after(nth))]);
+                let deals = deals.map(Box::from);
+                event.dealt_places(&[moved.place], order.price_list, &deals)[0]
+            },
             at_ms: moved.at_ms,
             reason: moved.reason.clone(),
         })
@@ -197,7 +201,7 @@ impl Shard {
             held_at_ms: hold.held_at_ms,
             expires_at_ms: hold.expires_at_ms(),
             extensions: hold.extensions(),
-            places: event.places(hold.places(), hold.price_list),
+            places: event.dealt_places(hold.places(), hold.price_list, hold.deals()),
             currency: event.currency,
             order: (hold.order() != NONE).then(|| self.orders.slab[hold.order()].id),
         })
@@ -217,7 +221,7 @@ impl Shard {
             hold: order.hold,
             status: order.status,
             failure,
-            places: event.places(&order.places, order.price_list),
+            places: event.dealt_places(&order.places, order.price_list, &order.deals),
             total_minor: order.total_minor,
             refunded_minor: 0,
             currency: event.currency,

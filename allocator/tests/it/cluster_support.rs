@@ -339,6 +339,7 @@ pub fn onsale_with_ttl(event: EventNo, sections: u16, rows: u16, ttl_ms: u32) ->
         currency: *b"EUR",
         onsale_at_ms: 0,
         prices_minor: vec![5_000],
+        offer: None,
         sections: (1..=sections).map(section).collect(),
         rules: Rules {
             seats_per_order_max: 8,
@@ -360,6 +361,7 @@ pub fn hold(shard: u32, event: EventNo, key: u64, seats: &[u32], quantity: u32) 
     };
     pb::Command {
         kind: Some(Kind::Hold(pb::HoldCommand {
+            types: Vec::new(),
             event_no: event,
             hold_id: id::to_bytes(id::new_hold(shard).expect("randomness")),
             idempotency: Some(idempotency),

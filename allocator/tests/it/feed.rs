@@ -198,6 +198,7 @@ pub(crate) fn selling(no: u64, kind: u8, a: u16, b: u16) -> CommandKind {
             hold: hold_id(no),
             idempotency: key(no),
             items: [HoldItem::Seats(seats(a))].into_iter().collect(),
+            terms: None,
         }),
         3 => CommandKind::Hold(Hold {
             event,
@@ -211,6 +212,7 @@ pub(crate) fn selling(no: u64, kind: u8, a: u16, b: u16) -> CommandKind {
             }]
             .into_iter()
             .collect(),
+            terms: None,
         }),
         4 => CommandKind::ReleaseHold(ReleaseHold { hold: hold_id(no.saturating_sub(b.into())) }),
         5 => CommandKind::ExtendHold(ExtendHold {

@@ -30,6 +30,7 @@ fn idempotency() -> pb::Idempotency {
 
 fn hold() -> pb::HoldCommand {
     pb::HoldCommand {
+        types: vec![0, 1, 0, 0],
         event_no: 1,
         hold_id: hold_id(),
         idempotency: Some(idempotency()),
@@ -74,6 +75,10 @@ fn convert(kind: Kind) -> Result<CommandKind, Failure> {
 #[test]
 fn good_commands_keep_every_field() {
     let Ok(CommandKind::Hold(made)) = convert(Kind::Hold(hold())) else { panic!("a hold") };
+    assert_eq!(made.terms.as_ref().expect("terms").types, [0, 1, 0, 0]);
+    let plain = pb::HoldCommand { types: vec![], ..hold() };
+    let Ok(CommandKind::Hold(plain)) = convert(Kind::Hold(plain)) else { panic!("a hold") };
+    assert!(plain.terms.is_none(), "a plain hold stays as small as it is");
     assert_eq!(made.event, 1);
     assert_eq!(made.hold, HoldId(u128::from(SHARD) << 112 | 77));
     assert_eq!((made.idempotency.request, made.idempotency.buyer), (6, 7));
@@ -327,7 +332,7 @@ fn every_rejection_has_its_code_and_keeps_what_it_knows() {
 
 #[test]
 fn what_was_done_is_told_in_full() {
-    let place = Place { seat: Some(3), section: 1, category: 2, price_minor: 500 };
+    let place = Place { seat: Some(3), section: 1, category: 2, ticket_type: 1, price_minor: 500 };
     let held = Done::Held(Held {
         hold: HoldId(5),
         held_at_ms: 6,
@@ -379,7 +384,9 @@ fn a_job_of_an_unknown_event_still_has_its_places() {
         payment_intent: Some("pi".into()),
         attempts: 2,
         first_leased_at_ms: 10,
-        places: [Place { seat: None, section: 0, category: 0, price_minor: 900 }].as_slice().into(),
+        places: [Place { seat: None, section: 0, category: 0, ticket_type: 0, price_minor: 900 }]
+            .as_slice()
+            .into(),
         tickets: [3][..].into(),
     };
     let message = convert::job(&job, None, 12);

@@ -24,6 +24,7 @@ pub fn arena(event_id: &str) -> EventDocument {
         key: key.to_owned(),
         name: key.to_lowercase(),
         price_minor,
+        ..PriceCategory::default()
     };
     EventDocument {
         event_id: event_id.to_owned(),
@@ -200,4 +201,88 @@ fn prices_names_rules_and_capacities_may_change_and_seats_may_not() {
         let failure = document::check_change(&before, &after).expect_err(pointer);
         assert_eq!(failure.field, *pointer);
     }
+}
+
+/// With types, early prices and quotas.
+fn offer() -> EventDocument {
+    let mut content = arena("evt_offer");
+    (content.event_no, content.revision) = (3, 1);
+    let one = |key: &str| TicketType { key: key.to_owned(), name: String::new() };
+    content.types = vec![one("adult"), one("child")];
+    let tier = |price_minor, count| Tier { price_minor, count: Some(count), until_ms: None };
+    content.categories[0].tiers = vec![tier(8_000, 2)];
+    content.categories[0].prices =
+        vec![TypePrice { r#type: 1, price_minor: 4_500, tiers: vec![tier(1_000, 1)] }];
+    content.quotas = vec![Quota {
+        key: "floor".to_owned(),
+        size: 30,
+        sections: vec![2],
+        categories: vec![1],
+        types: vec![0, 1],
+    }];
+    content
+}
+
+#[test]
+fn an_offer_is_what_the_shard_sells_by() {
+    let open = opened(&offer());
+    let sold = open.offer.as_ref().expect("an offer");
+    assert_eq!((sold.types, sold.lines.len()), (2, 2));
+    assert_eq!((sold.lines[0].ticket_type, sold.lines[0].price_minor), (None, 9_500));
+    assert_eq!((sold.lines[1].ticket_type, sold.lines[1].price_minor), (Some(1), 4_500));
+    assert_eq!((sold.quotas[0].size, &*sold.quotas[0].sections), (30, &[2][..]));
+    let mut shard = Shard::new(1, 1, onsale_state::Limits::default());
+    let kind = CommandKind::OpenOnsale(Box::new(open));
+    let commands = vec![Command { not_after_ms: u64::MAX, kind }];
+    let (mut outcomes, mut changes) = (Vec::new(), Vec::new());
+    shard.apply(1, &Batch { log_time_ms: 1, commands }, &mut outcomes, &mut changes);
+    assert_eq!(outcomes[0].result, Ok(Done::Ok));
+    assert!(opened(&arena("evt_plain")).offer.is_none(), "what is plain stays plain");
+}
+
+#[test]
+fn an_offer_that_cannot_be_sold_is_refused_with_its_field() {
+    type Spoil = fn(&mut EventDocument);
+    let cases: [(&str, Spoil); 10] = [
+        ("/types/1/key", |it| it.types[1].key = "adult".to_owned()),
+        ("/types", |it| it.types = vec![it.types[0].clone(); 65]),
+        ("/categories/0/prices/0/type", |it| it.categories[0].prices[0].r#type = 2),
+        ("/categories/0/prices/0/price_minor", |it| {
+            it.categories[0].prices[0].price_minor = u64::MAX;
+        }),
+        ("/categories/0/tiers/0/count", |it| it.categories[0].tiers[0].count = None),
+        ("/categories/0/tiers", |it| {
+            it.categories[0].tiers = vec![it.categories[0].tiers[0]; 17];
+        }),
+        ("/quotas/0/key", |it| it.quotas[0].key = String::new()),
+        ("/quotas/0/sections", |it| it.quotas[0].sections = vec![3]),
+        ("/quotas/0/types", |it| it.quotas[0].types = vec![1, 0]),
+        ("/quotas", |it| it.quotas = vec![it.quotas[0].clone(); 65]),
+    ];
+    for (field, spoil) in cases {
+        let mut content = offer();
+        spoil(&mut content);
+        assert_eq!(document::check(&content).expect_err(field).field, field);
+    }
+}
+
+#[test]
+fn types_are_only_ever_added_and_quotas_stay() {
+    let before = offer();
+    let mut more = offer();
+    more.types.push(TicketType { key: "senior".to_owned(), name: String::new() });
+    document::check_change(&before, &more).expect("one more type");
+    for (field, change) in [
+        ("/types", (|it| it.types.truncate(1)) as fn(&mut EventDocument)),
+        ("/types", |it| it.types.swap(0, 1)),
+        ("/quotas", |it| it.quotas[0].size += 1),
+    ] {
+        let mut after = offer();
+        change(&mut after);
+        let refused = document::check_change(&before, &after).expect_err(field);
+        assert_eq!((refused.code, refused.field.as_str()), (Code::InvalidRequest, field));
+    }
+    let plain = arena("evt_offer");
+    let refused = document::check_change(&plain, &before).expect_err("first types");
+    assert_eq!(refused.field, "/types");
 }

@@ -102,6 +102,7 @@ pub fn document(event_id: &str, name: &str, starts_at_ms: u64) -> EventDocument 
             key: "A".to_owned(),
             name: "Front".to_owned(),
             price_minor: 9_500,
+            ..PriceCategory::default()
         }],
         sections: vec![Section {
             key: "101".to_owned(),

@@ -4,11 +4,12 @@
 //! holds and tickets name them.
 
 use onsale_proto::{
-    catalog::{EventDocument, PriceCategory, Rules, WaitingRoom},
+    catalog::{EventDocument, PriceCategory, Rules, TicketType, WaitingRoom},
     time,
 };
 use serde_json::Value;
 
+use super::offer_form;
 use crate::{
     duration,
     json::{At, Faults, Object},
@@ -16,7 +17,7 @@ use crate::{
     problem::Problem,
 };
 
-const PATCH_FIELDS: [&str; 11] = [
+const PATCH_FIELDS: [&str; 12] = [
     "name",
     "description",
     "category",
@@ -28,8 +29,10 @@ const PATCH_FIELDS: [&str; 11] = [
     "rules",
     "waiting_room",
     "status",
+    "types",
 ];
-const FIXED_FIELDS: [&str; 4] = ["sections", "currency", "event_id", "shard"];
+const CATEGORY_FIELDS: [&str; 5] = ["key", "name", "price_minor", "prices", "tiers"];
+const FIXED_FIELDS: [&str; 5] = ["sections", "currency", "event_id", "shard", "quotas"];
 
 /// What an event's rules are where its organizer says nothing.
 pub(crate) const DEFAULT_RULES: Rules = Rules {
@@ -63,6 +66,9 @@ fn patch_object(document: &mut EventDocument, body: &Value, faults: &mut Faults)
     }
     if let Some(at) = point(&object, "onsale_at", faults) {
         document.onsale_at_ms = at;
+    }
+    if let Some(types) = offer_form::read_types(&object, faults) {
+        document.types = types;
     }
     if object.get("categories").is_some() {
         patch_categories(&object, document, faults);
@@ -112,18 +118,24 @@ pub(crate) fn point(object: &Object<'_>, name: &str, faults: &mut Faults) -> Opt
 }
 
 /// The price list; faults where it is none.
-pub(crate) fn read_categories(object: &Object<'_>, faults: &mut Faults) -> Vec<PriceCategory> {
+pub(crate) fn read_categories(
+    object: &Object<'_>,
+    types: &[TicketType],
+    faults: &mut Faults,
+) -> Vec<PriceCategory> {
     let values = object.list("categories", 1..=limits::EVENT_CATEGORIES_MAX, faults);
     let list = At::Field(&object.at, "categories");
     let mut categories: Vec<PriceCategory> = Vec::new();
     for (place, value) in values.unwrap_or_default().iter().enumerate() {
         let at = At::Index(&list, place);
-        let Some(one) = Object::read(value, at, &["key", "name", "price_minor"], faults) else {
+        let Some(one) = Object::read(value, at, &CATEGORY_FIELDS, faults) else {
             continue;
         };
         let key = label(&one, "key", faults);
         let name = one.need_text("name", 1..=limits::EVENT_NAME_CHARS_MAX, faults);
         let price = one.need_integer("price_minor", 0..=limits::PRICE_MINOR_MAX, faults);
+        let prices = offer_form::read_prices(&one, types, faults).unwrap_or_default();
+        let tiers = offer_form::read_tiers(&one, faults).unwrap_or_default();
         if let (Some(key), Some(name), Some(price_minor)) = (key, name, price) {
             if categories.iter().any(|other| other.key == key) {
                 one.fault("key", "is another category's", faults);
@@ -132,6 +144,8 @@ pub(crate) fn read_categories(object: &Object<'_>, faults: &mut Faults) -> Vec<P
                 key: key.to_owned(),
                 name: name.to_owned(),
                 price_minor,
+                prices,
+                tiers,
             });
         }
     }
@@ -140,9 +154,24 @@ pub(crate) fn read_categories(object: &Object<'_>, faults: &mut Faults) -> Vec<P
 
 fn patch_categories(object: &Object<'_>, document: &mut EventDocument, faults: &mut Faults) {
     let list = At::Field(&object.at, "categories");
-    for (place, new) in read_categories(object, faults).into_iter().enumerate() {
+    let said = |key: &str, field: &str| {
+        let list = object.get("categories").and_then(Value::as_array);
+        let one = list.and_then(|list| list.iter().find(|one| one["key"] == key));
+        one.is_some_and(|one| one.get(field).is_some())
+    };
+    let new = read_categories(object, &document.types, faults);
+    for (place, mut new) in new.into_iter().enumerate() {
         match document.categories.iter_mut().find(|old| old.key == new.key) {
-            Some(old) => *old = new,
+            Some(old) => {
+                // Early prices and those of types stay where the change says nothing of them.
+                if !said(&new.key, "prices") {
+                    new.prices = std::mem::take(&mut old.prices);
+                }
+                if !said(&new.key, "tiers") {
+                    new.tiers = std::mem::take(&mut old.tiers);
+                }
+                *old = new;
+            }
             None => {
                 let at = At::Index(&list, place);
                 faults.add(&At::Field(&at, "key"), "is not a category of the event");
@@ -241,11 +270,33 @@ mod tests {
     }
 
     #[test]
+    fn a_new_price_leaves_early_prices_and_those_of_types_as_they_are() {
+        let mut document = document();
+        let types = json!({"types": [{"key": "adult"}, {"key": "child", "name": "Child"}]});
+        patch(&mut document, &types).expect("good");
+        let prices = json!({"categories": [{"key": "A", "name": "A", "price_minor": 1000,
+            "prices": [{"type": "child", "price_minor": 500}],
+            "tiers": [{"price_minor": 800, "count": 10}]}]});
+        patch(&mut document, &prices).expect("good");
+        let dearer = json!({"categories": [{"key": "A", "name": "A", "price_minor": 2000}]});
+        patch(&mut document, &dearer).expect("good");
+        let category = &document.categories[0];
+        assert_eq!((category.price_minor, category.prices[0].price_minor), (2000, 500));
+        assert_eq!((category.prices[0].r#type, category.tiers[0].price_minor), (1, 800));
+        let none = json!({"categories": [{"key": "A", "name": "A", "price_minor": 2000,
+            "prices": [], "tiers": []}]});
+        patch(&mut document, &none).expect("good");
+        assert!(document.categories[0].prices.is_empty());
+        assert!(document.categories[0].tiers.is_empty());
+    }
+
+    #[test]
     fn what_must_not_change_is_refused() {
         for (body, pointer) in [
             (json!({"sections": []}), "/sections"),
             (json!({"currency": "USD"}), "/currency"),
             (json!({"seats": 1}), "/seats"),
+            (json!({"quotas": []}), "/quotas"),
             (json!({"status": "sold_out"}), "/status"),
             (
                 json!({"categories": [{"key": "Z", "name": "Z", "price_minor": 1}]}),

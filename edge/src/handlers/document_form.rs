@@ -10,13 +10,14 @@ use serde_json::Value;
 use super::document::{
     DEFAULT_RULES, label, point, read_categories, read_rules, read_waiting_room, texts,
 };
+use super::offer_form;
 use crate::{
     json::{self, At, Faults, Object},
     limits,
     problem::Problem,
 };
 
-const FIELDS: [&str; 12] = [
+const FIELDS: [&str; 14] = [
     "name",
     "description",
     "category",
@@ -29,6 +30,8 @@ const FIELDS: [&str; 12] = [
     "sections",
     "rules",
     "waiting_room",
+    "types",
+    "quotas",
 ];
 const SECTION_FIELDS: [&str; 8] =
     ["key", "name", "category", "kind", "rows", "row_count", "seats_per_row", "capacity"];
@@ -58,8 +61,10 @@ fn read_object(body: &Value, faults: &mut Faults) -> Option<EventDocument> {
         }
         currency.clone_into(&mut document.currency);
     }
-    document.categories = read_categories(&object, faults);
+    document.types = offer_form::read_types(&object, faults).unwrap_or_default();
+    document.categories = read_categories(&object, &document.types, faults);
     document.sections = read_sections(&object, &document.categories, faults);
+    document.quotas = offer_form::read_quotas(&object, &document, faults).unwrap_or_default();
     document.rules = Some(read_rules(&object, DEFAULT_RULES, faults));
     document.waiting_room = read_waiting_room(&object, faults);
     Some(document)
@@ -241,6 +246,19 @@ mod tests {
         })
     }
 
+    /// With types `a` and `c`, early prices and a quota.
+    fn offer() -> Value {
+        let mut body = body();
+        body["types"] = json!([{"key": "a"}, {"key": "c", "name": "Kid"}]);
+        body["categories"][0]["prices"] = json!([{"type": "c", "price_minor": 500,
+            "tiers": [{"price_minor": 100, "count": 3}]}]);
+        body["categories"][0]["tiers"] =
+            json!([{"price_minor": 8000, "until": "2026-12-01T00:00:00Z"}]);
+        body["quotas"] = json!([{"key": "q", "size": 7, "sections": ["FLOOR", "101"],
+            "categories": ["A"], "types": ["c"]}]);
+        body
+    }
+
     #[test]
     fn all_three_kinds_of_sections_are_read() {
         let document = read(&body()).expect("good");
@@ -252,6 +270,46 @@ mod tests {
         assert_eq!(document.rules, Some(DEFAULT_RULES));
         assert_eq!(row_label(701), "ZZ");
         assert_eq!(row_label(702), "AAA");
+    }
+
+    #[test]
+    fn types_early_prices_and_quotas_are_read() {
+        let document = read(&offer()).expect("good");
+        let category = &document.categories[0];
+        assert_eq!((document.types[1].key.as_str(), document.types[1].name.as_str()), ("c", "Kid"));
+        assert_eq!((category.prices[0].r#type, category.prices[0].price_minor), (1, 500));
+        assert_eq!(category.prices[0].tiers[0].count, Some(3));
+        assert_eq!(category.tiers[0].until_ms, Some(1_796_083_200_000));
+        let quota = &document.quotas[0];
+        assert_eq!((quota.size, quota.sections.as_slice()), (7, &[0, 2][..]));
+        assert_eq!((quota.categories.as_slice(), quota.types.as_slice()), (&[0][..], &[1][..]));
+    }
+
+    #[test]
+    fn what_is_wrong_with_an_offer_is_named() {
+        for (pointer, value) in [
+            ("/types", json!({})),
+            ("/types/1/key", json!("a")),
+            ("/types/1/key", json!("x y")),
+            ("/types/1/name", json!("")),
+            ("/categories/0/prices/0/type", json!("z")),
+            ("/categories/0/prices/0/price_minor", json!(-1)),
+            ("/categories/0/prices/0/tiers/0/count", json!(0)),
+            ("/categories/0/prices/0/tiers/0", json!({"price_minor": 1})),
+            ("/categories/0/tiers", json!(1)),
+            ("/categories/0/tiers/0/until", json!("soon")),
+            ("/quotas/0/size", json!(-1)),
+            ("/quotas/0/key", json!(1)),
+            ("/quotas/0/sections/1", json!("Z")),
+            ("/quotas/0/sections", json!([])),
+            ("/quotas/0/types/0", json!("adult")),
+            ("/quotas/0/categories/0", json!(5)),
+        ] {
+            let mut body = offer();
+            *body.pointer_mut(pointer).expect(pointer) = value.clone();
+            let problem = read(&body).expect_err(pointer);
+            assert_eq!(problem.errors()[0].pointer, pointer, "{value}");
+        }
     }
 
     #[test]

@@ -11,6 +11,8 @@ pub(crate) mod events;
 pub(crate) mod gateway;
 pub(crate) mod holds;
 pub(crate) mod meta;
+pub(crate) mod mix;
+pub(crate) mod offer_form;
 pub(crate) mod orders;
 pub(crate) mod organizer;
 pub(crate) mod places;

@@ -5,7 +5,7 @@
 
 use onsale_proto::allocator::Place;
 
-use crate::{event_view::EventView, json::write_text};
+use crate::{event_view::EventView, json::write_text, offer_view};
 
 /// Writes the places as a JSON list; returns their total.
 pub(crate) fn write(out: &mut Vec<u8>, view: &EventView, places: &[Place]) -> u64 {
@@ -42,6 +42,10 @@ fn write_place(out: &mut Vec<u8>, view: &EventView, place: &Place) {
     }
     out.extend_from_slice(b",\"category\":");
     write_text(out, view.category_key(place.category));
+    if let Some(key) = offer_view::type_key(&view.document, place.ticket_type) {
+        out.extend_from_slice(b",\"type\":");
+        write_text(out, key);
+    }
     write_number(out, ",\"price_minor\":", place.price_minor);
     out.push(b'}');
 }

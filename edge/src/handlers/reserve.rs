@@ -70,6 +70,7 @@ pub(crate) async fn hold(
     deadline: Deadline,
 ) -> Result<Granted, Problem> {
     let items = wishes.resolve(view)?;
+    let types = wishes.types(view)?;
     let shard = view.document.shard;
     let hold_id = id::new_hold(shard)?;
     let content = edge.secret.request_hash(wishes.canonical().bytes());
@@ -79,6 +80,7 @@ pub(crate) async fn hold(
         hold_id: id::to_bytes(hold_id),
         idempotency: Some(idempotency::message(key, content, buyer, session.is_new)),
         items,
+        types,
     };
     let command = Command { kind: Some(command::Kind::Hold(command)) };
     let outcome = edge

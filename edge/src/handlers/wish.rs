@@ -5,6 +5,7 @@
 use onsale_proto::allocator::HoldItem;
 use serde_json::Value;
 
+use super::mix::Mix;
 use crate::{
     event_view::EventView,
     idempotency::Canonical,
@@ -13,7 +14,7 @@ use crate::{
     problem::Problem,
 };
 
-const NOT_OFFERED: [&str; 3] = ["types", "code", "channel"];
+const NOT_OFFERED: [&str; 2] = ["code", "channel"];
 const WISH_FIELDS: [&str; 8] =
     ["seat_ids", "quantity", "category", "section", "accessible", "types", "code", "channel"];
 const REQUEST_FIELDS: [&str; 10] = [
@@ -34,6 +35,8 @@ const REQUEST_FIELDS: [&str; 10] = [
 pub(crate) struct Wishes {
     pub event_id: String,
     pub items: Vec<Wish>,
+    /// The ticket types of each wish.
+    pub types: Vec<Mix>,
     /// Named by `items`, not by one wish in the body itself.
     pub listed: bool,
 }
@@ -60,8 +63,8 @@ impl Wishes {
         let object = Object::read(body, At::Root, &REQUEST_FIELDS, faults)?;
         let event_id = object.need_text("event_id", 1..=64, faults);
         let listed = object.get("items").is_some();
-        let items = if listed {
-            for name in &WISH_FIELDS[..5] {
+        let (items, types) = if listed {
+            for name in &WISH_FIELDS[..6] {
                 if object.get(name).is_some() {
                     object.fault(name, "cannot stand beside items", faults);
                 }
@@ -69,7 +72,8 @@ impl Wishes {
             not_offered(&object, faults);
             read_items(&object, faults)
         } else {
-            vec![read_wish(&object, faults)?]
+            let (wish, mix) = read_wish(&object, faults)?;
+            (vec![wish], vec![mix])
         };
         let places: u64 = items.iter().map(Wish::places).sum();
         if places > limits::HOLD_SEATS_MAX {
@@ -77,7 +81,7 @@ impl Wishes {
             faults.add(&At::Root, format!("asks for {places} places, at most {most}"));
         }
         check_repeats(&items, listed, faults);
-        Some(Wishes { event_id: event_id?.to_owned(), items, listed })
+        Some(Wishes { event_id: event_id?.to_owned(), items, types, listed })
     }
 
     /// The content as it is hashed.
@@ -85,7 +89,7 @@ impl Wishes {
         let mut canonical = Canonical::default();
         canonical.text("reserve");
         canonical.text(&self.event_id);
-        for item in &self.items {
+        for (item, mix) in self.items.iter().zip(&self.types) {
             match item {
                 Wish::Seats(seats) => {
                     canonical.number(seats.len() as u64);
@@ -99,6 +103,7 @@ impl Wishes {
                     canonical.number((*accessible).into());
                 }
             }
+            mix.write(&mut canonical);
         }
         canonical
     }
@@ -117,6 +122,21 @@ impl Wishes {
             })
             .collect();
         if faults.is_empty() { Ok(resolved) } else { Err(Problem::fields(faults.into_errors())) }
+    }
+
+    /// The ticket types of all places by number; none where no wish says any.
+    pub(crate) fn types(&self, view: &EventView) -> Result<Vec<u32>, Problem> {
+        if self.types.iter().all(Mix::is_empty) {
+            return Ok(Vec::new());
+        }
+        let mut faults = Faults::default();
+        let items = At::Field(&At::Root, "items");
+        let mut types = Vec::new();
+        for (place, (wish, mix)) in self.items.iter().zip(&self.types).enumerate() {
+            let at = if self.listed { At::Index(&items, place) } else { At::Root };
+            types.extend(mix.deal(wish.places(), view, &at, &mut faults));
+        }
+        if faults.is_empty() { Ok(types) } else { Err(Problem::fields(faults.into_errors())) }
     }
 
     /// A pointer of the allocator (`items/0/seats`) as one into this body.
@@ -194,7 +214,7 @@ fn not_offered(object: &Object<'_>, faults: &mut Faults) {
     }
 }
 
-fn read_items(object: &Object<'_>, faults: &mut Faults) -> Vec<Wish> {
+fn read_items(object: &Object<'_>, faults: &mut Faults) -> (Vec<Wish>, Vec<Mix>) {
     let values = object.list("items", 1..=limits::HOLD_ITEMS_MAX, faults);
     let at = At::Field(&object.at, "items");
     let mut items = Vec::new();
@@ -204,17 +224,26 @@ fn read_items(object: &Object<'_>, faults: &mut Faults) -> Vec<Wish> {
             items.extend(read_wish(&item, faults));
         }
     }
-    items
+    items.into_iter().unzip()
 }
 
-fn read_wish(object: &Object<'_>, faults: &mut Faults) -> Option<Wish> {
+fn read_wish(object: &Object<'_>, faults: &mut Faults) -> Option<(Wish, Mix)> {
     not_offered(object, faults);
+    let mix = Mix::read(object, faults);
+    let wish = read_places(object, &mix, faults)?;
+    if !mix.is_empty() && mix.places() != wish.places() {
+        object.fault("types", "must add up to the places", faults);
+    }
+    Some((wish, mix))
+}
+
+fn read_places(object: &Object<'_>, mix: &Mix, faults: &mut Faults) -> Option<Wish> {
     match (object.get("seat_ids"), object.get("quantity")) {
         (Some(_), Some(_)) => {
             object.fault("quantity", "cannot stand beside seat_ids", faults);
             None
         }
-        (None, None) => {
+        (None, None) if mix.is_empty() => {
             faults.add(&object.at, "needs seat_ids or quantity");
             None
         }
@@ -226,9 +255,12 @@ fn read_wish(object: &Object<'_>, faults: &mut Faults) -> Option<Wish> {
             }
             read_seats(object, faults).map(Wish::Seats)
         }
-        (None, Some(_)) => {
+        (None, quantity) => {
             let key = 1..=limits::LABEL_CHARS_MAX;
-            let quantity = object.integer("quantity", 1..=limits::HOLD_SEATS_MAX, faults);
+            let quantity = match quantity {
+                Some(_) => object.integer("quantity", 1..=limits::HOLD_SEATS_MAX, faults),
+                None => Some(mix.places()),
+            };
             let category = object.text("category", key.clone(), faults);
             let section = object.text("section", key, faults);
             let accessible = object.flag("accessible", faults);
@@ -326,7 +358,13 @@ mod tests {
             (r#"{"event_id":"e","quantity":1,"category":null}"#, "/category"),
             (r#"{"event_id":"e","items":[]}"#, "/items"),
             (r#"{"event_id":"e","items":[1]}"#, "/items/0"),
-            (r#"{"event_id":"e","items":[{"quantity":1,"types":{"adult":1}}]}"#, "/items/0/types"),
+            (r#"{"event_id":"e","items":[{"quantity":1,"types":{"adult":2}}]}"#, "/items/0/types"),
+            (r#"{"event_id":"e","seat_ids":["x"],"types":{"adult":2}}"#, "/types"),
+            (r#"{"event_id":"e","types":{"adult":0}}"#, "/types/adult"),
+            (r#"{"event_id":"e","types":{"a":60,"b":60}}"#, ""),
+            (r#"{"event_id":"e","quantity":1,"types":{}}"#, "/types"),
+            (r#"{"event_id":"e","quantity":1,"types":["adult"]}"#, "/types"),
+            (r#"{"event_id":"e","items":[{"quantity":1}],"types":{"adult":1}}"#, "/types"),
             (r#"{"event_id":"e","items":[{"quantity":1}],"quantity":1}"#, "/quantity"),
             (r#"{"event_id":"e","items":[{"quantity":40},{"quantity":40}]}"#, ""),
             (
@@ -373,6 +411,29 @@ mod tests {
     }
 
     #[test]
+    fn types_are_dealt_in_the_events_order_and_may_say_how_many() {
+        let mut document = document();
+        for key in ["adult", "child"] {
+            let one = onsale_proto::catalog::TicketType { key: key.into(), name: key.into() };
+            document.types.push(one);
+        }
+        let view = EventView::new(document);
+        for (body, types) in [
+            (r#"{"event_id":"e","quantity":2}"#, &[][..]),
+            (r#"{"event_id":"e","types":{"child":2,"adult":1}}"#, &[0, 1, 1]),
+            (r#"{"event_id":"e","items":[{"quantity":2},{"types":{"child":1}}]}"#, &[0, 0, 1]),
+        ] {
+            let wishes = read(body).expect("good");
+            assert_eq!(wishes.types(&view).expect("known types"), types, "{body}");
+            let places: u64 = wishes.items.iter().map(Wish::places).sum();
+            assert!(types.is_empty() || places == types.len() as u64);
+        }
+        let unknown = read(r#"{"event_id":"e","quantity":1,"types":{"senior":1}}"#);
+        let problem = unknown.expect("good").types(&view).expect_err("no such type");
+        assert_eq!(problem.errors()[0].pointer, "/types/senior");
+    }
+
+    #[test]
     fn other_wishes_have_other_canonical_forms() {
         let hash = |body: &str| read(body).expect("good").canonical().bytes().to_vec();
         let two = hash(r#"{"event_id":"e","quantity":2}"#);
@@ -385,6 +446,8 @@ mod tests {
             r#"{"event_id":"e","quantity":2,"accessible":true}"#,
             r#"{"event_id":"e","items":[{"quantity":1},{"quantity":1}]}"#,
             r#"{"event_id":"e","seat_ids":["2"]}"#,
+            r#"{"event_id":"e","quantity":2,"types":{"a":2}}"#,
+            r#"{"event_id":"e","quantity":2,"types":{"a":1,"b":1}}"#,
         ] {
             assert_ne!(two, hash(other), "{other}");
         }

@@ -84,6 +84,7 @@ fn wishes(event_id: &str, form: &Form) -> Result<Wishes, Problem> {
     };
     Ok(Wishes {
         event_id: event_id.to_owned(),
+        types: vec![super::super::handlers::mix::Mix::default()],
         items: vec![Wish::Places {
             quantity,
             category,

@@ -9,9 +9,9 @@ use onsale_proto::catalog::EventDocument;
 
 use super::{moment, money, page};
 use crate::{
-    event_view::price_from,
     handlers::events::{filters, status_now},
     idempotency,
+    offer_view::price_from,
     problem::Problem,
     reply::Reply,
     request::{Form, Request, encode},

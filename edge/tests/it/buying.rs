@@ -106,6 +106,29 @@ async fn general_admission_and_items_are_held() {
 }
 
 #[tokio::test]
+async fn a_mix_of_types_is_held_and_each_seat_and_ticket_says_its_own() {
+    let fixture = Fixture::start().await;
+    fixture.backend.set_types(&["adult", "child"]);
+    let mix = json!({"event_id": EVENT, "section": "FLOOR", "types": {"child": 2, "adult": 1}});
+    let answer = reserve(&mix, "t1").send(&fixture.address).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let hold = answer.json();
+    let types: Vec<&str> =
+        hold["seats"].as_array().expect("seats").iter().map(|seat| text(&seat["type"])).collect();
+    assert_eq!(types, ["adult", "child", "child"]);
+    let again = reserve(&mix, "t1").send(&fixture.another().await.address).await;
+    assert_eq!((again.status, &again.body), (200, &answer.body));
+    let mut other = mix.clone();
+    other["types"] = json!({"child": 1, "adult": 2});
+    let reused = reserve(&other, "t1").send(&fixture.address).await;
+    assert_eq!(reused.code(), "idempotency_key_reused");
+    let unknown = json!({"event_id": EVENT, "types": {"senior": 1}, "section": "FLOOR"});
+    let refused = reserve(&unknown, "t2").send(&fixture.address).await;
+    assert_eq!((refused.status, refused.code().as_str()), (400, "invalid_request"));
+    assert_eq!(refused.json()["errors"][0]["pointer"], "/types/senior");
+}
+
+#[tokio::test]
 async fn refusals_say_what_the_contract_says() {
     let fixture = Fixture::start().await;
     reserve(&two_seats(), "k1").send(&fixture.address).await;

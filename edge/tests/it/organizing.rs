@@ -52,6 +52,28 @@ async fn an_event_is_made_once_for_a_key_and_seen_at_once() {
 }
 
 #[tokio::test]
+async fn an_event_shows_its_types_early_prices_and_quotas_as_they_were_made() {
+    let fixture = Fixture::start().await;
+    let mut offer = body();
+    offer["types"] = json!([{"key": "adult", "name": "Adult"}, {"key": "child", "name": "Child"}]);
+    offer["categories"] = json!([{"key": "A", "name": "Front", "price_minor": 9500,
+        "prices": [{"type": "child", "price_minor": 4500}],
+        "tiers": [{"price_minor": 7000, "count": 100},
+            {"price_minor": 8000, "until": "2026-12-31T00:00:00Z"}]}]);
+    offer["quotas"] = json!([{"key": "standing", "size": 15, "sections": ["FLOOR"]},
+        {"key": "children", "size": 5, "types": ["child"]}]);
+    let made = create(&offer).send(&fixture.address).await;
+    assert_eq!(made.status, 201, "{}", made.text());
+    let event = made.json();
+    for name in ["types", "categories", "quotas"] {
+        assert_eq!(event[name], offer[name]);
+    }
+    assert_eq!(event["price_from_minor"], 4500);
+    let plain = create(&body()).send(&fixture.address).await.json();
+    assert!(plain.get("types").is_none() && plain.get("quotas").is_none());
+}
+
+#[tokio::test]
 async fn an_event_that_opens_later_is_announced() {
     let fixture = Fixture::start().await;
     let mut later = body();

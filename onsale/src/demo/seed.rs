@@ -162,7 +162,12 @@ fn common(days: u64) -> EventDocument {
 }
 
 fn category(key: &str, name: &str, price_minor: u64) -> PriceCategory {
-    PriceCategory { key: key.to_owned(), name: name.to_owned(), price_minor }
+    PriceCategory {
+        key: key.to_owned(),
+        name: name.to_owned(),
+        price_minor,
+        ..PriceCategory::default()
+    }
 }
 
 /// `accessible` are the seats of the front row that can be reached without steps.

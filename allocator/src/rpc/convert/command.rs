@@ -5,8 +5,8 @@ use onsale_proto::{allocator as pb, keyed};
 use onsale_state::{
     HoldId, OrderId,
     command::{
-        BeginCheckout, CommandKind, Contact, ExtendHold, Hold, HoldItem, Idempotency, ReleaseHold,
-        SellOverTheCounter,
+        BeginCheckout, CommandKind, Contact, ExtendHold, Hold, HoldItem, HoldTerms, Idempotency,
+        ReleaseHold, SellOverTheCounter,
     },
     limits::{CONTACT_BYTES_MAX, HOLD_ITEMS_MAX, HOLD_SEATS_MAX, PAYMENT_METHOD_BYTES_MAX},
 };
@@ -102,7 +102,20 @@ fn hold(message: &pb::HoldCommand, shard: u32) -> Result<CommandKind, Failure> {
         hold: HoldId(hold_bytes("hold_id", &message.hold_id, shard)?),
         idempotency: idempotency(message.idempotency.as_ref())?,
         items: items.into(),
+        terms: terms(message)?,
     }))
+}
+
+/// What few buyers say beside their wishes.
+fn terms(message: &pb::HoldCommand) -> Result<Option<Box<HoldTerms>>, Failure> {
+    if message.types.is_empty() {
+        return Ok(None);
+    }
+    if message.types.len() > HOLD_SEATS_MAX {
+        return Err(invalid("types", "must be as many as there are places"));
+    }
+    let types = message.types.iter().map(|&no| narrow("types", no));
+    Ok(Some(Box::new(HoldTerms { types: types.collect::<Result<_, _>>()? })))
 }
 
 fn hold_item(at: usize, item: &pb::HoldItem) -> Result<HoldItem, Failure> {

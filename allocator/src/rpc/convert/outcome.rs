@@ -5,7 +5,7 @@ use onsale_mesh::Failure;
 use onsale_proto::{Code, allocator as pb, id};
 use onsale_state::{
     AreaTaken, Done, EventView, HoldState, HoldView, OrderStatus, OrderView, Outcome, Place,
-    Rejection, SeatNo, SectionNo,
+    QuotaTaken, Rejection, SeatNo, SectionNo,
 };
 use pb::outcome::Result as Answer;
 
@@ -96,6 +96,8 @@ pub fn rejection(rejection: &Rejection) -> Failure {
         Rejection::NotEnoughTogether { held_may_return_at_ms } => {
             at(Code::NotEnoughTogether, "not that many are left", *held_may_return_at_ms)
         }
+        Rejection::QuotaExhausted { quota } => quota_exhausted(quota),
+        Rejection::QuotaBelowTaken { quotas } => quotas_below_taken(quotas),
         Rejection::StaleLease => {
             fail(Code::Conflict, "the lease is over or the job is settled; lease again")
         }
@@ -141,6 +143,17 @@ pub(super) fn area_quantity((section, quantity): (SectionNo, u32)) -> pb::AreaQu
     pb::AreaQuantity { section: u32::from(section), quantity }
 }
 
+fn quota_exhausted(quota: &str) -> Failure {
+    let detail = format!("the quota {quota} has no room for so many");
+    Failure::new(Code::QuotaExhausted, detail)
+}
+
+fn quotas_below_taken(quotas: &[QuotaTaken]) -> Failure {
+    let each = |it: &QuotaTaken| format!("{} has {} places taken", it.quota, it.taken);
+    let list: Vec<String> = quotas.iter().map(each).collect();
+    Failure::new(Code::CapacityBelowTaken, format!("the quota {}", list.join(", ")))
+}
+
 /// A place, without its public name.
 #[must_use]
 pub fn place(place: &Place) -> pb::Place {
@@ -149,6 +162,7 @@ pub fn place(place: &Place) -> pb::Place {
         section: u32::from(place.section),
         category: u32::from(place.category),
         price_minor: place.price_minor,
+        ticket_type: u32::from(place.ticket_type),
         seat_id: String::new(),
     }
 }

@@ -119,7 +119,7 @@ impl Shard {
         }
         let hold = &self.holds.slab[slot];
         let event = &self.events[hold.event as usize];
-        fields(event.total_minor(hold.places(), hold.price_list))?;
+        fields(event.total_minor(hold.places(), hold.price_list, hold.deals()))?;
         match hold.state {
             HoldState::Live => Ok(slot),
             HoldState::InCheckout => Err(Rejection::HoldInCheckout),
@@ -195,7 +195,8 @@ impl Shard {
             event: hold.event,
             price_list: hold.price_list,
             places: hold.places().into(),
-            total_minor: event.total_minor(hold.places(), hold.price_list),
+            deals: hold.deals().clone(),
+            total_minor: event.total_minor(hold.places(), hold.price_list, hold.deals()),
             hold: hold.id,
             job: None,
             payment_method: "".into(),

@@ -3,7 +3,7 @@
 
 use super::{
     ChangeOnsale, Rules,
-    open_onsale::{check_prices, decode_prices, encode_prices},
+    open_onsale::{check_prices, decode_offer, decode_prices, encode_offer, encode_prices},
 };
 use crate::{
     change::Change,
@@ -12,6 +12,7 @@ use crate::{
     event::EventState,
     ids::SectionNo,
     limits::{EVENT_SEATS_MAX, EVENT_SECTIONS_MAX, PRICE_LISTS_MAX},
+    offer::OfferState,
     outcome::{Done, Outcome, Rejection},
     shard::Shard,
 };
@@ -22,6 +23,7 @@ impl ChangeOnsale {
         put_varint(out, self.revision);
         put_varint(out, self.onsale_at_ms);
         encode_prices(&self.prices_minor, out);
+        encode_offer(self.offer.as_deref(), out);
         self.rules.encode(out);
         put_varint(out, self.capacities.len() as u64);
         for &(section, capacity) in &self.capacities {
@@ -36,6 +38,7 @@ impl ChangeOnsale {
             revision: r.varint()?,
             onsale_at_ms: r.varint()?,
             prices_minor: decode_prices(r)?,
+            offer: decode_offer(r)?,
             rules: Rules::decode(r)?,
             capacities: {
                 let areas = r.count(EVENT_SECTIONS_MAX, 2, "capacities")?;
@@ -72,7 +75,7 @@ impl Shard {
         command: &ChangeOnsale,
         changes: &mut Vec<Change>,
     ) -> Result<(), Rejection> {
-        let event = &mut self.events[slot as usize];
+        let event = &self.events[slot as usize];
         if event.prices.len() >= PRICE_LISTS_MAX {
             return Err(Rejection::Overloaded { bound: "price_lists_max" });
         }
@@ -83,9 +86,36 @@ impl Shard {
         check_prices(&command.prices_minor)?;
         command.rules.check()?;
         check_capacities(event, &command.capacities)?;
-        event.change(command);
+        let offer = self.check_offer(slot, command)?;
+        self.events[slot as usize].change(command, offer);
         changes.push(Change::Event { event: command.event, revision: command.revision });
         Ok(())
+    }
+
+    /// The offer that comes into force, counted anew.
+    fn check_offer(
+        &self,
+        slot: u32,
+        command: &ChangeOnsale,
+    ) -> Result<Option<Box<OfferState>>, Rejection> {
+        let event = &self.events[slot as usize];
+        let had = event.offer.as_ref().map_or(0, |before| before.offer.types);
+        let has = command.offer.as_ref().map_or(0, |offer| offer.types);
+        if has < had || (had == 0 && has > 0) {
+            let reason = "may only be added to those there are";
+            return Err(Rejection::Invalid { field: "types", reason });
+        }
+        let Some(offer) = &command.offer else {
+            return Ok(None);
+        };
+        offer.check(&event.seat_map, &command.prices_minor)?;
+        let counted = self.recount_offer(slot, offer);
+        let quotas = counted.overfull();
+        if quotas.is_empty() {
+            Ok(Some(Box::new(counted)))
+        } else {
+            Err(Rejection::QuotaBelowTaken { quotas })
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-use super::{Hold, HoldItem, Idempotency};
+use super::{Hold, HoldItem, HoldTerms, Idempotency};
 use crate::{
     best_available::{self, Scope, Shortage},
     buyer_limit,
@@ -12,8 +12,9 @@ use crate::{
     error::DecodeError,
     event::{EventState, PlaceRef, PlaceRefs},
     general_admission, hold as record,
-    ids::{HoldId, SeatNo},
+    ids::{HoldId, SeatNo, TypeNo},
     limits::HOLD_ITEMS_MAX,
+    offer::Deals,
     outcome::{Done, Held, Outcome, Rejection},
     shard::{Shard, key_tag},
 };
@@ -36,6 +37,7 @@ impl Hold {
     /// Is it certain to fit a line?
     pub(super) fn is_short(&self) -> bool {
         matches!(self.items.as_slice(), [HoldItem::Seats(seats)] if seats.len() <= 8)
+            && self.terms.is_none()
     }
 
     #[inline(always)]
@@ -43,7 +45,7 @@ impl Hold {
         put_varint(out, self.event.into());
         put_u128(out, self.hold.0);
         self.idempotency.encode(out);
-        put_varint(out, self.items.len() as u64);
+        put_varint(out, (self.items.len() as u64) << 1 | u64::from(self.terms.is_some()));
         for item in &self.items {
             match item {
                 HoldItem::Seats(seats) => {
@@ -62,15 +64,34 @@ impl Hold {
                 }
             }
         }
+        if let Some(terms) = &self.terms {
+            terms.encode(out);
+        }
     }
 
     pub(super) fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let event = r.u32("event")?;
         let hold = HoldId(r.u128()?);
         let idempotency = Idempotency::decode(r)?;
-        let items = r.count(usize::MAX, 2, "items")?;
+        let (items, has_terms) = r.count_and_flag(2, "items")?;
         let items = (0..items).map(|_| decode_item(r)).collect::<Result<_, _>>()?;
-        Ok(Self { event, hold, idempotency, items })
+        let terms = if has_terms { Some(Box::new(HoldTerms::decode(r)?)) } else { None };
+        Ok(Self { event, hold, idempotency, items, terms })
+    }
+}
+
+impl HoldTerms {
+    fn encode(&self, out: &mut impl Sink) {
+        put_varint(out, self.types.len() as u64);
+        for &no in &self.types {
+            put_varint(out, no.into());
+        }
+    }
+
+    fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let types = r.count(usize::MAX, 1, "types")?;
+        let types = (0..types).map(|_| r.u16("a type")).collect::<Result<_, _>>()?;
+        Ok(Self { types })
     }
 }
 
@@ -134,7 +155,11 @@ impl Shard {
             hold: hold.id,
             held_at_ms: hold.held_at_ms,
             expires_at_ms: hold.first_expires_at_ms(),
-            places: self.events[hold.event as usize].places(hold.places(), hold.price_list),
+            places: self.events[hold.event as usize].dealt_places(
+                hold.places(),
+                hold.price_list,
+                hold.deals(),
+            ),
         }
     }
 
@@ -149,6 +174,9 @@ impl Shard {
             return Err(invalid("hold", "is another hold's id"));
         }
         let wanted = validate(event, &command.items)?;
+        if let Some(terms) = &command.terms {
+            check_types(event, &terms.types, wanted)?;
+        }
         if self.log_time_ms < event.onsale_at_ms {
             return Err(Rejection::NotOnSale { onsale_at_ms: event.onsale_at_ms });
         }
@@ -166,14 +194,34 @@ impl Shard {
                 }
             }
         })?;
-        Ok(self.store(command, event_slot, places, changes))
+        let deals = self.deal(command, event_slot, &places)?;
+        Ok(self.store(command, event_slot, (places, deals), changes))
+    }
+
+    /// What is agreed about picked places; unpicks them where a quota refuses.
+    fn deal(
+        &mut self,
+        command: &Hold,
+        event_slot: u32,
+        places: &[PlaceRef],
+    ) -> Result<Deals, Rejection> {
+        let event = &mut self.events[event_slot as usize];
+        if event.offer.is_none() {
+            return Ok(None);
+        }
+        let types = command.terms.as_ref().map_or(&[][..], |terms| &terms.types);
+        let deals = event.deal(places, types, self.log_time_ms);
+        if deals.is_err() {
+            places.iter().for_each(|&place| event.unpick(place));
+        }
+        deals
     }
 
     fn store(
         &mut self,
         command: &Hold,
         event_slot: u32,
-        places: PlaceRefs,
+        (places, deals): (PlaceRefs, Deals),
         changes: &mut Vec<Change>,
     ) -> Held {
         let now = self.log_time_ms;
@@ -191,11 +239,30 @@ impl Shard {
             &places,
         ));
         let said = (key_tag(key), expires_at_ms);
-        let places = event.hold_picked((&places, slot), price_list, said, changes);
+        let mut full = event.hold_picked((&places, slot), price_list, said, changes);
+        if deals.is_some() {
+            full = event.dealt_places(&places, price_list, &deals);
+            self.holds.slab[slot].set_deals(deals);
+        }
         self.remember_key(key, KeyOwner::Hold(slot));
         self.schedule_hold(slot, ttl_ms);
-        Held { hold: command.hold, held_at_ms: now, expires_at_ms, places }
+        Held { hold: command.hold, held_at_ms: now, expires_at_ms, places: full }
     }
+}
+
+/// Are there so many types, all the event's?
+fn check_types(event: &EventState, types: &[TypeNo], wanted: usize) -> Result<(), Rejection> {
+    if types.is_empty() {
+        return Ok(());
+    }
+    let known = event.offer.as_ref().map_or(0, |offer| offer.offer.types);
+    if types.iter().any(|&no| no >= known) {
+        return Err(invalid("types", "are not all the event's"));
+    }
+    if types.len() != wanted {
+        return Err(invalid("types", "must be as many as there are places"));
+    }
+    Ok(())
 }
 
 /// How many places the items want, if they make sense.

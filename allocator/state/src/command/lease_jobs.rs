@@ -69,7 +69,7 @@ impl Shard {
             payment_intent: order.payment_intent.clone(),
             attempts: job.attempts - 1,
             first_leased_at_ms: job.first_leased_at_ms,
-            places: event.places(&order.places, order.price_list),
+            places: event.dealt_places(&order.places, order.price_list, &order.deals),
             tickets: order.ticket_numbers(),
         })
     }

@@ -12,6 +12,7 @@ mod extend_hold;
 mod hold;
 mod kill_seats;
 mod lease_jobs;
+mod offer;
 mod open_onsale;
 mod prepare_event;
 mod publish_event;
@@ -27,17 +28,20 @@ mod wake_job;
 
 pub use drop_change::{DropChange, DropRevision};
 pub use kill_seats::{KillSeats, Selection};
+pub use offer::{Offer, PriceLine, Quota, Tier};
 pub use rename_ticket::RenameTicket;
 pub use return_seats::ReturnSeats;
 pub use swap_seat::SwapSeat;
 
-pub(crate) use open_onsale::{check_opening, decode_prices, encode_prices};
+pub(crate) use open_onsale::{
+    check_opening, decode_offer, decode_prices, encode_offer, encode_prices,
+};
 
 use smallvec::SmallVec;
 
 use crate::ids::{
     BuyerHash, CategoryNo, EventNo, HoldId, JobId, KeyHash, LogTimeMs, OrderId, RequestHash,
-    SeatNo, SectionNo,
+    SeatNo, SectionNo, TypeNo,
 };
 
 /// What one Raft entry carries: commands in order of arrival, and the time the leader gave them.
@@ -143,6 +147,15 @@ pub struct Hold {
     pub idempotency: Idempotency,
     /// 1 to [`crate::limits::HOLD_ITEMS_MAX`] wishes, granted all or none.
     pub items: SmallVec<[HoldItem; 1]>,
+    /// What few buyers say beside.
+    pub terms: Option<Box<HoldTerms>>,
+}
+
+/// What few buyers say beside their wishes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HoldTerms {
+    /// Ticket types, one a place, in the order of the wishes; empty: all of the first type.
+    pub types: Vec<TypeNo>,
 }
 
 /// One wish of a hold.
@@ -319,6 +332,8 @@ pub struct OpenOnsale {
     pub onsale_at_ms: LogTimeMs,
     /// Prices by category.
     pub prices_minor: Vec<u64>,
+    /// Ticket types, early prices and quotas; `None` where every place is one at its price.
+    pub offer: Option<Box<Offer>>,
     /// The seat map.
     pub sections: Vec<SectionSpec>,
     /// Limits per order and buyer.
@@ -386,6 +401,9 @@ pub struct ChangeOnsale {
     pub onsale_at_ms: LogTimeMs,
     /// Prices by category, as many as before; holds keep theirs.
     pub prices_minor: Vec<u64>,
+    /// Ticket types, early prices and quotas; types may only be added to others. Holds keep their
+    /// prices, and count as what they are in the tiers and quotas that come.
+    pub offer: Option<Box<Offer>>,
     /// Limits; holds keep their expiry.
     pub rules: Rules,
     /// Other capacities of general admission areas, ascending by section.

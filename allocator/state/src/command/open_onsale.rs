@@ -1,6 +1,6 @@
 //! `OpenOnsale`: an event can be sold in this shard. Idempotent by the document's revision.
 
-use super::{OpenOnsale, RowSpec, Rules, SectionKind, SectionSpec};
+use super::{Offer, OpenOnsale, RowSpec, Rules, SectionKind, SectionSpec};
 use crate::{
     change::Change,
     codec::{Reader, put_bytes, put_varint},
@@ -54,6 +54,17 @@ pub(crate) fn encode_prices(prices: &[u64], out: &mut Vec<u8>) {
 pub(crate) fn decode_prices(r: &mut Reader<'_>) -> Result<Vec<u64>, DecodeError> {
     let count = r.count(usize::MAX, 1, "prices")?;
     (0..count).map(|_| r.varint()).collect()
+}
+
+pub(crate) fn encode_offer(offer: Option<&Offer>, out: &mut Vec<u8>) {
+    out.push(offer.is_some().into());
+    if let Some(offer) = offer {
+        offer.encode(out);
+    }
+}
+
+pub(crate) fn decode_offer(r: &mut Reader<'_>) -> Result<Option<Box<Offer>>, DecodeError> {
+    r.opt(|r| Ok(Box::new(Offer::decode(r)?)))
 }
 
 pub(super) fn check_prices(prices: &[u64]) -> Result<(), Rejection> {
@@ -121,6 +132,7 @@ impl OpenOnsale {
         out.extend_from_slice(&self.currency);
         put_varint(out, self.onsale_at_ms);
         encode_prices(&self.prices_minor, out);
+        encode_offer(self.offer.as_deref(), out);
         self.rules.encode(out);
         put_varint(out, self.sections.len() as u64);
         for section in &self.sections {
@@ -133,6 +145,7 @@ impl OpenOnsale {
         let event_id = r.str(COMMAND_BYTES_MAX, "event_id")?;
         let (revision, currency) = (r.varint()?, r.array()?);
         let (onsale_at_ms, prices_minor) = (r.varint()?, decode_prices(r)?);
+        let offer = decode_offer(r)?;
         let rules = Rules::decode(r)?;
         let sections = r.count(usize::MAX, 4, "sections")?;
         let sections = (0..sections).map(|_| SectionSpec::decode(r)).collect::<Result<_, _>>()?;
@@ -143,6 +156,7 @@ impl OpenOnsale {
             currency,
             onsale_at_ms,
             prices_minor,
+            offer,
             sections,
             rules,
         })
@@ -206,6 +220,10 @@ pub(crate) fn check_opening(command: &OpenOnsale) -> Result<SeatMap, Rejection> 
     }
     check_prices(&command.prices_minor)?;
     command.rules.check()?;
-    SeatMap::build(&command.sections, command.prices_minor.len())
-        .map_err(|(field, reason)| invalid(field, reason))
+    let map = SeatMap::build(&command.sections, command.prices_minor.len())
+        .map_err(|(field, reason)| invalid(field, reason))?;
+    if let Some(offer) = &command.offer {
+        offer.check(&map, &command.prices_minor)?;
+    }
+    Ok(map)
 }

@@ -9,6 +9,7 @@ use crate::{
     event::{PlaceKind, PlaceRef},
     ids::{OrderId, SeatNo},
     limits::{COMMAND_BYTES_MAX, REASON_BYTES_MAX, SWAPS_PER_ORDER_MAX},
+    offer::Deals,
     order::{JobKind, OrderStatus},
     outcome::{Done, Outcome, Rejection},
     seat_word::SeatState,
@@ -94,13 +95,23 @@ impl Shard {
         if order.status != OrderStatus::Confirmed {
             return Err(Rejection::OrderUnconfirmed);
         }
-        let price = |seat| event.place(PlaceRef::seat(seat), order.price_list).price_minor;
-        let (price_minor, other_minor) = (price(from), price(command.to_seat));
+        let place = |seat| event.place(PlaceRef::seat(seat), order.price_list);
+        let (old, new) = (place(from), place(command.to_seat));
+        let deal = order.deal(at);
+        let offer = event.offer.as_deref();
+        let price = |place| match offer {
+            Some(offer) => offer.price_minor(&place, deal.ticket_type),
+            None => place.price_minor,
+        };
+        let (price_minor, other_minor) = (price(old), price(new));
         if price_minor != other_minor {
             return Err(Rejection::PriceDiffers { price_minor, other_minor });
         }
         if event.is_free(command.to_seat) != Some(true) {
             return Err(Rejection::SeatUnavailable { seats: vec![command.to_seat] });
+        }
+        if let Some(offer) = offer {
+            offer.check_move(&old, &new, deal.ticket_type)?;
         }
         Ok(Move { order_slot, at, from })
     }
@@ -115,6 +126,9 @@ impl Shard {
         event.transition(&[PlaceRef::seat(to)], (SeatState::Available, 0), owner);
         announce_seats(event, &[to], SeatState::Sold, changes);
         give_back(event, &[PlaceRef::seat(from)], owner, changes);
+        let deals: Deals = Some([order.deal(at)].into());
+        event.count_deals(&[PlaceRef::seat(from)], &deals, false);
+        event.count_deals(&[PlaceRef::seat(to)], &deals, true);
         order.places[at] = PlaceRef::seat(to);
         let new_ticket = order.move_ticket(at, PlaceRef::seat(from), now, &command.reason);
         // Whoever signs now was told of the old seat: their report must not be taken.

@@ -4,7 +4,10 @@ use super::VERSION;
 use crate::{
     buyer_limit,
     codec::Reader,
-    command::{Contact, Idempotency, OpenOnsale, Rules, SectionSpec, check_opening, decode_prices},
+    command::{
+        Contact, Idempotency, OpenOnsale, Rules, SectionSpec, check_opening, decode_offer,
+        decode_prices,
+    },
     control::{ApiKeyRecord, DocumentRecord},
     dedup::KeyOwner,
     error::DecodeError,
@@ -13,7 +16,8 @@ use crate::{
     ids::{HoldId, JobId, OrderId},
     job::{Job, Settled},
     kills::Kills,
-    limits::{COMMAND_BYTES_MAX, DEDUP_ORDER_MS, HOLD_SEATS_MAX, Limits},
+    limits::{COMMAND_BYTES_MAX, DEDUP_ORDER_MS, HOLD_SEATS_MAX, Limits, PRICE_MINOR_MAX},
+    offer::{Deal, Deals},
     order::{FailureCode, JobKind, Order, OrderStatus, Origin},
     seat_word::SeatState,
     shard::Shard,
@@ -110,6 +114,7 @@ impl Shard {
         }
         let (key, event_slot, state) = (hold.key, hold.event, hold.state);
         let (places, buyer) = (PlaceRefs::from(hold.places()), hold.buyer);
+        let deals = hold.deals().clone();
         let slot = self.holds.insert(hold);
         self.remember_key(key, KeyOwner::Hold(slot));
         orders.extend(order.map(|order| (slot, order)));
@@ -117,6 +122,7 @@ impl Shard {
             self.restore_places(event_slot, &places, (SeatState::Held, slot))?;
             let event = &mut self.events[event_slot as usize];
             buyer_limit::add(&mut event.buyers, buyer, places.len());
+            event.count_deals(&places, &deals, true);
             event.clock.live += usize::from(state == HoldState::Live);
         }
         Ok(())
@@ -143,6 +149,7 @@ impl Shard {
         let event = &mut self.events[event_slot as usize];
         if status.has_seats() {
             buyer_limit::add(&mut event.buyers, order.buyer, places.len());
+            event.count_deals(&places, &order.deals, true);
         }
         if status != OrderStatus::Failed {
             buyer_limit::add(&mut event.emails, order.email, places.len());
@@ -277,6 +284,7 @@ fn decode_event(r: &mut Reader<'_>) -> Read<EventState> {
         (0..lists).map(|_| decode_prices(r)).collect::<Result<_, _>>()?;
     let rules = Rules::decode(r)?;
     let buyer_ceiling = r.u16("buyer_ceiling")?;
+    let offer = decode_offer(r)?;
     let sections = r.count(usize::MAX, 4, "sections")?;
     let sections = (0..sections).map(|_| SectionSpec::decode(r)).collect::<Result<_, _>>()?;
     let Some(prices_minor) = lists.pop() else {
@@ -292,6 +300,7 @@ fn decode_event(r: &mut Reader<'_>) -> Read<EventState> {
         currency,
         onsale_at_ms,
         prices_minor,
+        offer,
         sections,
         rules,
     };
@@ -312,6 +321,20 @@ fn decode_places(r: &mut Reader<'_>, event: &EventState) -> Read<PlaceRefs> {
         places.push(decode_place(r, event)?);
     }
     Ok(places)
+}
+
+fn decode_deals(r: &mut Reader<'_>, places: usize) -> Read<Deals> {
+    if !r.bool()? {
+        return Ok(None);
+    }
+    let deal = |_| {
+        let (price_minor, ticket_type) = (r.varint()?, r.u16("a type")?);
+        if price_minor > PRICE_MINOR_MAX {
+            return invalid("a price");
+        }
+        Ok(Deal { price_minor, ticket_type, tier: r.u16("a tier")? })
+    };
+    Ok(Some((0..places).map(deal).collect::<Read<_>>()?))
 }
 
 pub(super) fn decode_place(r: &mut Reader<'_>, event: &EventState) -> Read<PlaceRef> {
@@ -350,10 +373,12 @@ fn decode_hold(r: &mut Reader<'_>, shard: &Shard) -> Read<(Hold, Option<OrderId>
     };
     let event = known_event(shard, event, price_list)?;
     let places = decode_places(r, &shard.events[event as usize])?;
+    let deals = decode_deals(r, places.len())?;
     let idempotency = Idempotency { key, request, buyer, buyer_is_new: false };
     let (head, times) = ((id, &idempotency), (held_at_ms, ttl_ms));
     let mut hold = Hold::granted(head, (event, price_list), times, &places);
     hold.state = state;
+    hold.set_deals(deals);
     hold.set_extended(extensions, expires_at_ms);
     if let Some(ended_at_ms) = ended_at_ms {
         hold.set_ended(ended_at_ms);
@@ -378,7 +403,8 @@ fn decode_order(r: &mut Reader<'_>, shard: &Shard) -> Read<Order> {
     let (event, price_list) = (r.u32("event")?, r.u16("price_list")?);
     let event = known_event(shard, event, price_list)?;
     let places = decode_places(r, &shard.events[event as usize])?;
-    let total_minor = shard.events[event as usize].total_minor(&places, price_list);
+    let deals = decode_deals(r, places.len())?;
+    let total_minor = shard.events[event as usize].total_minor(&places, price_list, &deals);
     Ok(Order {
         id,
         key,
@@ -395,6 +421,7 @@ fn decode_order(r: &mut Reader<'_>, shard: &Shard) -> Read<Order> {
         event,
         price_list,
         places,
+        deals,
         total_minor,
         hold: HoldId(r.u128()?),
         job: None,

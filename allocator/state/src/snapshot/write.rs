@@ -6,10 +6,11 @@ use crate::{
         put_bytes, put_opt_str, put_opt_u128, put_opt_varint, put_signatures, put_u64, put_u128,
         put_varint,
     },
-    command::encode_prices,
+    command::{encode_offer, encode_prices},
     event::{EventState, PlaceRef},
     hold::Hold,
     job::Job,
+    offer::{Deal, Deals},
     order::Order,
     seat_map::SeatMap,
     shard::Shard,
@@ -134,6 +135,7 @@ pub(super) fn encode_hold(
     put_varint(out, hold.extensions().into());
     out.push(hold.state as u8);
     put_places(hold.places(), out);
+    put_deals(hold.deals(), out);
 }
 
 pub(super) fn encode_order(events: &[EventState], order: &Order, out: &mut Vec<u8>) {
@@ -158,6 +160,7 @@ pub(super) fn encode_order(events: &[EventState], order: &Order, out: &mut Vec<u
     put_varint(out, events[order.event as usize].event.into());
     put_varint(out, order.price_list.into());
     put_places(&order.places, out);
+    put_deals(&order.deals, out);
     put_u128(out, order.hold.0);
     put_bytes(out, order.payment_method.as_bytes());
     put_opt_str(out, order.payment_intent.as_deref());
@@ -188,6 +191,15 @@ fn put_places(places: &[PlaceRef], out: &mut Vec<u8>) {
     }
 }
 
+fn put_deals(deals: &Deals, out: &mut Vec<u8>) {
+    out.push(deals.is_some().into());
+    for &Deal { price_minor, ticket_type, tier } in deals.iter().flatten() {
+        put_varint(out, price_minor);
+        put_varint(out, ticket_type.into());
+        put_varint(out, tier.into());
+    }
+}
+
 fn encode_event(event: &EventState, out: &mut Vec<u8>) {
     put_varint(out, event.event.into());
     put_bytes(out, event.event_id.as_bytes());
@@ -200,6 +212,7 @@ fn encode_event(event: &EventState, out: &mut Vec<u8>) {
     }
     event.rules.encode(out);
     put_varint(out, event.buyer_ceiling.into());
+    encode_offer(event.offer.as_ref().map(|state| &state.offer), out);
 }
 
 /// What follows an event's rules.

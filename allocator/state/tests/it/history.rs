@@ -3,7 +3,7 @@
 
 use onsale_state::{
     command::{
-        BeginCheckout, ChangeOnsale, Contact, DropChange, DropRevision, Hold, HoldItem,
+        BeginCheckout, ChangeOnsale, Contact, DropChange, DropRevision, Hold, HoldItem, HoldTerms,
         Idempotency, JobResult, KillSeats, LeaseJobs, OpenOnsale, PrepareEvent, PublishEvent,
         PutApiKey, PutSigningKey, RenameTicket, ReturnSeats, Selection, SellOverTheCounter,
         SwapSeat, WakeJob,
@@ -14,7 +14,7 @@ use proptest::prelude::*;
 
 use crate::{
     compare::next_due,
-    kit::{self, club, theatre},
+    kit::{self, club, festival, theatre},
     naive::Naive,
 };
 
@@ -58,7 +58,7 @@ fn pick<T: Copy>(from: &[T], at: u16) -> Option<T> {
 impl Writer {
     pub fn openings() -> Batch {
         let open = |open| CommandKind::OpenOnsale(Box::new(open));
-        let commands = vec![open(theatre()), open(club())];
+        let commands = vec![open(theatre()), open(club()), open(festival())];
         let commands =
             commands.into_iter().map(|kind| Command { not_after_ms: kit::NEVER, kind }).collect();
         Batch { log_time_ms: 1_000_000, commands }
@@ -172,12 +172,15 @@ impl Writer {
         let event = match draft.d % 16 {
             0 => 7,
             1..=3 => 2,
+            4..=7 => 3,
             _ => 1,
         };
         let items = 1 + usize::from(draft.d % 5 / 3);
         let numbers = [draft.a, draft.b, draft.c, draft.d];
         let items = (0..items).map(|at| item(numbers[at], numbers[at + 1], numbers[at + 2]));
-        CommandKind::Hold(Hold { event, hold: HoldId(hold), idempotency, items: items.collect() })
+        let items: smallvec::SmallVec<[HoldItem; 1]> = items.collect();
+        let terms = terms(event, &items, draft);
+        CommandKind::Hold(Hold { event, hold: HoldId(hold), idempotency, items, terms })
     }
 
     fn an_order_id(&mut self, draft: Draft) -> OrderId {
@@ -304,7 +307,7 @@ impl Writer {
     }
 
     fn change(&mut self, draft: Draft, model: &Naive) -> CommandKind {
-        let event = u32::from(draft.a % 3);
+        let event = [0, 1, 2, 3, 1, 3][usize::from(draft.a % 6)];
         let known = model.events.get(&event);
         let mut rules = known.map_or(kit::rules(), |event| event.open.rules);
         rules.hold_ttl_ms = [5_000, 60_000, 90_000, 10][usize::from(draft.b % 4)];
@@ -312,15 +315,22 @@ impl Writer {
         rules.hold_extensions_max = draft.c % 3;
         let categories = known.map_or(1, |event| event.open.prices_minor.len());
         let categories = categories + usize::from(draft.d % 8 == 0);
+        let mut prices_minor: Vec<u64> = (0..categories as u16)
+            .map(|category| u64::from((draft.b % 3 + category / 2 * draft.a % 3) % 3) * 1000)
+            .collect();
+        let mut offer = known.and_then(|event| event.open.offer.clone());
+        if event == 3 {
+            prices_minor = vec![7000, 3000];
+            offer = (draft.c % 8 > 0).then(|| Box::new(kit::offer(draft.c)));
+        }
         CommandKind::ChangeOnsale(Box::new(ChangeOnsale {
             event,
             revision: known.map_or(1, |event| event.open.revision) + u64::from(draft.a % 4 > 0),
             onsale_at_ms: if draft.b % 4 == 0 { model.now + 30_000 } else { 0 },
-            prices_minor: (0..categories as u16)
-                .map(|category| u64::from((draft.b % 3 + category / 2 * draft.a % 3) % 3) * 1000)
-                .collect(),
+            prices_minor,
+            offer,
             rules,
-            capacities: capacities(draft),
+            capacities: if event == 3 { vec![] } else { capacities(draft) },
         }))
     }
 }
@@ -344,7 +354,7 @@ fn selection(draft: Draft) -> (u32, Selection) {
 
 /// Mostly none.
 fn capacities(draft: Draft) -> Vec<(u16, u32)> {
-    let places = u32::from(draft.c % 16);
+    let places = u32::from(draft.c / 2 % 6);
     match (draft.a % 3, draft.d % 8) {
         (1, 1..=3) => vec![(2 + draft.c % 2, places)],
         (1, 4) => vec![(2, places), (3, 12)],
@@ -352,6 +362,24 @@ fn capacities(draft: Draft) -> Vec<(u16, u32)> {
         (2, 1..=4) => vec![(0, places * 2)],
         _ => vec![],
     }
+}
+
+/// Types that mostly fit, where the event has some.
+fn terms(event: u32, items: &[HoldItem], draft: Draft) -> Option<Box<HoldTerms>> {
+    if draft.c % 4 == 0 || (event != 3 && draft.b % 16 != 1) {
+        return None;
+    }
+    let places: usize = items
+        .iter()
+        .map(|item| match item {
+            HoldItem::Seats(seats) => seats.len(),
+            HoldItem::BestAvailable { quantity, .. } => usize::from(*quantity),
+        })
+        .sum();
+    let places = places + usize::from(draft.b % 16 == 2);
+    let types = (0..places as u16).map(|nth| (draft.a / 8 + nth * (draft.b % 3)) % 3);
+    let types = types.map(|no| if draft.d % 16 == 8 { no + 1 } else { no });
+    Some(Box::new(HoldTerms { types: types.collect() }))
 }
 
 fn item(a: u16, b: u16, c: u16) -> HoldItem {

@@ -3,8 +3,8 @@
 use onsale_state::{
     command::{
         BeginCheckout, Contact, ExtendHold, Hold, HoldItem, Idempotency, JobResult, LeaseJobs,
-        OpenOnsale, ReleaseHold, RowSpec, Rules, SectionKind, SectionSpec, SellOverTheCounter,
-        SettleJob,
+        Offer, OpenOnsale, PriceLine, Quota, ReleaseHold, RowSpec, Rules, SectionKind, SectionSpec,
+        SellOverTheCounter, SettleJob, Tier,
     },
     *,
 };
@@ -40,6 +40,7 @@ pub fn opening(event: u32, prices: &[u64], sections: Vec<SectionSpec>) -> OpenOn
         currency: *b"EUR",
         onsale_at_ms: 0,
         prices_minor: prices.to_vec(),
+        offer: None,
         sections,
         rules: rules(),
     }
@@ -60,13 +61,59 @@ pub fn club() -> OpenOnsale {
     open
 }
 
+/// Seats and two areas with ticket types, tiers and quotas.
+pub fn festival() -> OpenOnsale {
+    let stands = seated("S", 0, vec![row("A", 6, &[])]);
+    let sections =
+        vec![stands, area("G1", 1, 8), area("G2", 1, 8), seated("T", 0, vec![row("A", 3, &[])])];
+    OpenOnsale { offer: Some(Box::new(offer(0))), ..opening(3, &[7000, 3000], sections) }
+}
+
+/// One of a few offers that the festival may have.
+pub fn offer(no: u16) -> Offer {
+    let tier = |price_minor, count, until_ms| Tier { price_minor, count, until_ms };
+    let early = [tier(500, Some(2), None), tier(900, Some(4), Some(1_050_000))];
+    let line = |category, ticket_type, price_minor, tiers: &[Tier]| PriceLine {
+        category,
+        ticket_type,
+        price_minor,
+        tiers: tiers[usize::from(no % 2)..].to_vec(),
+    };
+    let lines = vec![
+        line(0, None, 7000, &[tier(6500, None, Some(1_200_000)), tier(6800, Some(1), None)]),
+        line(0, Some(1), 3500, &[tier(0, Some(1), None)]),
+        line(1, None, 3000, &early),
+        line(1, Some(2), 0, &early),
+    ];
+    let quota = |key: &str, size: u32, sections: &[u16], types: &[u16]| Quota {
+        key: key.into(),
+        size: size - u32::from(no % 3),
+        sections: sections.to_vec(),
+        categories: if key == "ground" { vec![1] } else { vec![] },
+        types: types.to_vec(),
+    };
+    let quotas = vec![
+        quota("ground", 11, &[], &[]),
+        quota("first area", 6, &[1], &[0, 1]),
+        quota("children", 3, &[], &[1]),
+        quota("side", 2, &[3], &[]),
+    ];
+    Offer { types: 3 + no / 8 % 2, lines, quotas }
+}
+
 pub fn key(key: u128) -> Idempotency {
     Idempotency { key, request: 1, buyer: 0, buyer_is_new: false }
 }
 
 pub fn hold_items(event: u32, id: u128, items: &[HoldItem]) -> CommandKind {
     let idempotency = Idempotency { key: id, request: 1, buyer: 0, buyer_is_new: false };
-    CommandKind::Hold(Hold { event, hold: HoldId(id), idempotency, items: items.into() })
+    CommandKind::Hold(Hold {
+        event,
+        hold: HoldId(id),
+        idempotency,
+        items: items.into(),
+        terms: None,
+    })
 }
 
 pub fn hold_seats(id: u128, seats: &[u32]) -> CommandKind {

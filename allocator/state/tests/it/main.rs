@@ -9,6 +9,7 @@ mod control;
 mod history;
 mod kit;
 mod naive;
+mod offers;
 mod openings;
 mod orders;
 mod properties;

@@ -86,6 +86,7 @@ fn a_change_of_prices_leaves_holds_at_theirs() {
     let mut desk = Desk::open();
     desk.ok(1000, hold_seats(1, &[3]));
     let change = ChangeOnsale {
+        offer: None,
         event: 1,
         revision: 2,
         onsale_at_ms: 0,

@@ -137,7 +137,7 @@ fn play(limits: Limits, history: &[EntryDraft]) -> BTreeSet<String> {
 fn random_histories_reach_every_outcome_and_every_state() {
     let mut runner = TestRunner::deterministic();
     let mut seen = BTreeSet::new();
-    for nth in 0..300 {
+    for nth in 0..600 {
         let history = history::histories(60).new_tree(&mut runner).expect("a history").current();
         let limits = if nth % 4 == 0 { small() } else { Limits::default() };
         seen.extend(play(limits, &history));
@@ -165,6 +165,8 @@ fn random_histories_reach_every_outcome_and_every_state() {
         "PaymentDeclined",
         "PaymentTimeout",
         "PriceDiffers",
+        "QuotaBelowTaken",
+        "QuotaExhausted",
         "Renamed",
         "Returned",
         "SeatUnavailable",

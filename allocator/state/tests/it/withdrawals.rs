@@ -37,6 +37,7 @@ fn capacity(revision: u64, capacities: &[(u16, u32)]) -> CommandKind {
         event: 1,
         revision,
         onsale_at_ms: 0,
+        offer: None,
         prices_minor: vec![9000, 5000, 2000],
         rules: crate::kit::rules(),
         capacities: capacities.to_vec(),

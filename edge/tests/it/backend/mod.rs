@@ -16,7 +16,7 @@ use onsale_proto::{
         control_service_server::ControlServiceServer, feed_service_server::FeedServiceServer,
     },
     catalog::{
-        EventDocument, PriceCategory, Row, Rules, Section,
+        EventDocument, PriceCategory, Row, Rules, Section, TicketType,
         catalog_service_server::CatalogServiceServer,
     },
     id,
@@ -72,6 +72,7 @@ pub fn document() -> EventDocument {
         key: key.into(),
         name: format!("Category {key}"),
         price_minor,
+        ..PriceCategory::default()
     };
     EventDocument {
         event_id: EVENT.into(),
@@ -212,6 +213,16 @@ impl Backend {
         self.send(1, truth.index, change);
     }
 
+    /// The event has ticket types from now on.
+    pub fn set_types(&self, keys: &[&str]) {
+        let mut truth = self.truth.lock();
+        let mut document = truth.documents[EVENT].clone();
+        document.revision += 1;
+        let one = |key: &&str| TicketType { key: (*key).into(), name: (*key).into() };
+        document.types = keys.iter().map(one).collect();
+        self.publish(&mut truth, document);
+    }
+
     /// Somebody renames the event, and the feed has not said so yet.
     pub fn change_silently(&self, name: &str) {
         let mut truth = self.truth.lock();
@@ -263,6 +274,9 @@ impl Backend {
         let mut places = Vec::new();
         for item in &hold.items {
             places.extend(pick(truth, item)?);
+        }
+        for (place, ticket_type) in places.iter_mut().zip(&hold.types) {
+            place.ticket_type = *ticket_type;
         }
         let seats: Vec<u32> = places.iter().filter_map(|place| place.seat).collect();
         self.announce(truth, &seats, 1);

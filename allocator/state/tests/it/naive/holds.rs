@@ -44,6 +44,8 @@ impl Naive {
             return invalid("hold");
         }
         let wanted = self.check_items(asked)?;
+        let types = asked.terms.as_ref().map_or(&[][..], |terms| &terms.types);
+        self.check_types(asked.event, types, wanted)?;
         let open = &event.open;
         if self.now < open.onsale_at_ms {
             return Err(Rejection::NotOnSale { onsale_at_ms: open.onsale_at_ms });
@@ -53,7 +55,8 @@ impl Naive {
         if max > 0 && buyer > 0 && self.seats_of(asked.event, buyer) + wanted > max.into() {
             return Err(Rejection::BuyerLimitReached { seats_max: max });
         }
-        let places = self.choose(asked)?;
+        let mut places = self.choose(asked)?;
+        let tiers = self.deal(asked.event, &mut places, types)?;
         let expires_at_ms = self.now + u64::from(open.rules.hold_ttl_ms);
         let held = Held { hold: asked.hold, held_at_ms: self.now, expires_at_ms, places };
         let hold = NaiveHold {
@@ -62,6 +65,7 @@ impl Naive {
             buyer,
             state: HoldState::Live,
             answer: held.clone(),
+            tiers,
             expires_at_ms,
             extensions: 0,
             order: None,
@@ -234,7 +238,7 @@ impl Naive {
                 let open = &self.events[&event].open;
                 let category = open.sections[usize::from(section)].category;
                 let price_minor = open.prices_minor[usize::from(category)];
-                places.push(Place { seat: None, section, category, price_minor });
+                places.push(Place { seat: None, section, category, ticket_type: 0, price_minor });
             }
         }
     }
@@ -265,7 +269,7 @@ impl Naive {
         let event = &self.events[&event];
         let NaiveSeat { section, category, .. } = event.seats[seat as usize];
         let price_minor = event.open.prices_minor[usize::from(category)];
-        Place { seat: Some(seat), section, category, price_minor }
+        Place { seat: Some(seat), section, category, ticket_type: 0, price_minor }
     }
 
     pub(super) fn release(&mut self, id: u128) -> Answer {

@@ -2,6 +2,7 @@
 //! linear scans, one owner looked up by asking everybody. Slow on purpose.
 
 mod holds;
+mod offers;
 mod orders;
 mod places;
 mod staff;
@@ -46,6 +47,8 @@ pub struct NaiveHold {
     pub buyer: u64,
     pub state: HoldState,
     pub answer: Held,
+    /// The tier that each place took; 0 is none.
+    pub tiers: Vec<u16>,
     pub expires_at_ms: u64,
     pub extensions: u16,
     pub order: Option<u128>,
@@ -64,6 +67,7 @@ pub struct NaiveOrder {
     pub status: OrderStatus,
     pub failure: Option<(&'static str, String)>,
     pub places: Vec<Place>,
+    pub tiers: Vec<u16>,
     pub fence: u64,
     pub created: u64,
     pub method: String,
@@ -297,7 +301,7 @@ impl Naive {
     }
 
     fn change(&mut self, change: &ChangeOnsale) -> Answer {
-        let Some(event) = self.events.get_mut(&change.event) else {
+        let Some(event) = self.events.get(&change.event) else {
             return (false, Err(Rejection::NotFound { what: "event" }));
         };
         if change.revision <= event.open.revision {
@@ -319,7 +323,11 @@ impl Naive {
         if let Err(rejection) = self.check_capacities(change) {
             return (false, Err(rejection));
         }
+        if let Err(refused) = self.check_offer(change) {
+            return (false, Err(refused));
+        }
         let event = self.events.get_mut(&change.event).expect("event");
+        event.open.offer = change.offer.clone();
         for &(section, places) in &change.capacities {
             event.open.sections[usize::from(section)].kind =
                 SectionKind::GeneralAdmission { capacity: places };

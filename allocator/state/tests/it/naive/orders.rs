@@ -108,6 +108,7 @@ impl Naive {
             status: if pay { OrderStatus::Processing } else { OrderStatus::Sold },
             failure: None,
             places: hold.answer.places.to_vec(),
+            tiers: hold.tiers.clone(),
             fence: if pay { self.now + self.limits.payment_fence_max_ms } else { 0 },
             created: self.now,
             method: checkout.map_or(String::new(), |c| c.payment_method.to_string()),

@@ -181,18 +181,21 @@ impl Naive {
         if order.status != OrderStatus::Confirmed {
             return Err(Rejection::OrderUnconfirmed);
         }
-        let price_minor = order.places[at].price_minor;
-        let other_minor = order.price_list[usize::from(to.category)];
+        let old = order.places[at];
+        let (section, category, ticket_type) = (to.section, to.category, old.ticket_type);
+        let seat = Some(asked.to_seat);
+        let place = Place { seat, section, category, ticket_type, price_minor: old.price_minor };
+        let price_minor = self.lasting_price(order, &old);
+        let other_minor = self.lasting_price(order, &place);
         if price_minor != other_minor {
             return Err(Rejection::PriceDiffers { price_minor, other_minor });
         }
         if self.seat(order.event, asked.to_seat).0 != SeatState::Available {
             return Err(Rejection::SeatUnavailable { seats: vec![asked.to_seat] });
         }
-        let (section, category) = (to.section, to.category);
+        self.check_move(order.event, &old, &place)?;
         let now = self.now;
         let order = self.orders.get_mut(&asked.order.0).expect("order");
-        let place = Place { seat: Some(asked.to_seat), section, category, price_minor };
         let old = std::mem::replace(&mut order.places[at], place);
         let new = number_of(order.places.len() + order.moved.len());
         order.moved.push((asked.ticket, old, now, asked.reason.to_string()));

@@ -1,0 +1,128 @@
+//! Types, tiers and quotas: whatever is held or sold is asked each time.
+
+use onsale_state::{
+    command::{ChangeOnsale, Offer, PriceLine, Quota},
+    *,
+};
+
+use super::{Naive, NaiveOrder, invalid, places::has_seats};
+
+fn meant(numbers: &[u16], no: u16) -> bool {
+    numbers.is_empty() || numbers.contains(&no)
+}
+
+fn counts(quota: &Quota, place: &Place) -> bool {
+    meant(&quota.sections, place.section)
+        && meant(&quota.categories, place.category)
+        && meant(&quota.types, place.ticket_type)
+}
+
+fn line_of<'a>(offer: &'a Offer, place: &Place) -> Option<&'a PriceLine> {
+    let of = |ticket_type| {
+        let is =
+            |line: &&PriceLine| line.category == place.category && line.ticket_type == ticket_type;
+        offer.lines.iter().find(is)
+    };
+    of(Some(place.ticket_type)).or(of(None))
+}
+
+impl Naive {
+    /// Every place of an event that is held or sold, with its tier.
+    fn dealt(&self, event: u32) -> Vec<(Place, u16)> {
+        let live = |state| matches!(state, HoldState::Live | HoldState::InCheckout);
+        let holds = self.holds.values().filter(|hold| hold.event == event && live(hold.state));
+        let holds = holds.flat_map(|hold| hold.answer.places.iter().zip(&hold.tiers));
+        let orders = self.orders.values().filter(|o| o.event == event && has_seats(o.status));
+        let orders = orders.flat_map(|order| order.places.iter().zip(&order.tiers));
+        holds.chain(orders).map(|(place, tier)| (*place, *tier)).collect()
+    }
+
+    pub(super) fn check_types(&self, event: u32, types: &[u16], n: usize) -> Result<(), Rejection> {
+        let known = self.events[&event].open.offer.as_ref().map_or(0, |offer| offer.types);
+        if types.iter().any(|&no| no >= known) || (!types.is_empty() && types.len() != n) {
+            return invalid("types");
+        }
+        Ok(())
+    }
+
+    /// Gives places their types and prices; their tiers.
+    pub(super) fn deal(
+        &self,
+        event: u32,
+        places: &mut [Place],
+        types: &[u16],
+    ) -> Result<Vec<u16>, Rejection> {
+        let Some(offer) = &self.events[&event].open.offer else {
+            return Ok(vec![0; places.len()]);
+        };
+        for (place, &no) in places.iter_mut().zip(types) {
+            place.ticket_type = no;
+        }
+        let mut taken = self.dealt(event);
+        for quota in &offer.quotas {
+            let all = taken.iter().map(|(place, _)| place).chain(places.iter());
+            if all.filter(|place| counts(quota, place)).count() > quota.size as usize {
+                return Err(Rejection::QuotaExhausted { quota: quota.key.clone() });
+            }
+        }
+        let mut tiers = Vec::new();
+        for place in places {
+            let mut tier = 0;
+            if let Some(line) = line_of(offer, place) {
+                place.price_minor = line.price_minor;
+                for (nth, asked) in (1..).zip(&line.tiers) {
+                    let gone = taken.iter().filter(|(other, tier)| {
+                        *tier == nth && line_of(offer, other) == Some(line)
+                    });
+                    let gone = gone.count();
+                    let early = asked.until_ms.is_none_or(|until| self.now < until);
+                    if early && asked.count.is_none_or(|count| gone < count as usize) {
+                        (tier, place.price_minor) = (nth, asked.price_minor);
+                        break;
+                    }
+                }
+            }
+            taken.push((*place, tier));
+            tiers.push(tier);
+        }
+        Ok(tiers)
+    }
+
+    /// What a place costs when no tier is open.
+    pub(super) fn lasting_price(&self, order: &NaiveOrder, place: &Place) -> u64 {
+        let offer = self.events[&order.event].open.offer.as_ref();
+        let line = offer.and_then(|offer| line_of(offer, place));
+        line.map_or(order.price_list[usize::from(place.category)], |line| line.price_minor)
+    }
+
+    pub(super) fn check_move(&self, event: u32, from: &Place, to: &Place) -> Result<(), Rejection> {
+        let Some(offer) = &self.events[&event].open.offer else { return Ok(()) };
+        let taken = self.dealt(event);
+        for quota in &offer.quotas {
+            let used = taken.iter().filter(|(place, _)| counts(quota, place)).count();
+            let used = used + usize::from(counts(quota, to)) - usize::from(counts(quota, from));
+            if used > quota.size as usize {
+                return Err(Rejection::QuotaExhausted { quota: quota.key.clone() });
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn check_offer(&self, change: &ChangeOnsale) -> Result<(), Rejection> {
+        let types = |offer: &Option<Box<Offer>>| offer.as_ref().map_or(0, |offer| offer.types);
+        let (had, has) = (types(&self.events[&change.event].open.offer), types(&change.offer));
+        if has < had || (had == 0 && has > 0) {
+            return invalid("types");
+        }
+        let Some(offer) = &change.offer else { return Ok(()) };
+        let taken = self.dealt(change.event);
+        let mut quotas = Vec::new();
+        for quota in &offer.quotas {
+            let taken = taken.iter().filter(|(place, _)| counts(quota, place)).count() as u32;
+            if taken > quota.size {
+                quotas.push(QuotaTaken { quota: quota.key.clone(), taken });
+            }
+        }
+        if quotas.is_empty() { Ok(()) } else { Err(Rejection::QuotaBelowTaken { quotas }) }
+    }
+}
