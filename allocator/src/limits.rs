@@ -56,9 +56,9 @@ pub const SNAPSHOT_PIECE_BYTES: usize = 256 << 10;
 /// Bytes of a snapshot after which it is flushed, while it is written.
 pub const SNAPSHOT_FLUSH_BYTES: usize = 1 << 20;
 /// Holds or orders that are copied in one go, while `apply` waits.
-pub const SNAPSHOT_COPY_RECORDS: usize = 256;
+pub const SNAPSHOT_COPY_RECORDS: usize = 512;
 /// Pause between two goes: who waits for the state gets it, and others the processor.
-pub const SNAPSHOT_COPY_PAUSE: Duration = Duration::from_micros(200);
+pub const SNAPSHOT_COPY_PAUSE: Duration = Duration::from_millis(1);
 /// Snapshot pieces that wait for the connection.
 pub const SNAPSHOT_PIECES_MAX: usize = 4;
 /// Bytes of a snapshot that is read at all.

@@ -1,8 +1,9 @@
 //! Owns where a batch's time goes: queue → flush → replicate → apply → reply.
 //!
-//! Few batches of a shard are on their way at a time and they keep their order, so that one mark for
-//! each stage is enough: it belongs to the first batch that reached it, and one right behind that is
-//! not timed there. Nothing is done per command. Must never be asked by anything that decides.
+//! Few batches of a shard are on their way at a time and they keep their order, so that one mark
+//! for each stage is enough: it belongs to the first batch that reached it, and one right behind
+//! that is not timed there. Nothing is done per command. Must never be asked by anything that
+//! decides.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},

@@ -60,6 +60,12 @@ impl Subscription {
         self.position
     }
 
+    /// Whether a message lies ready to be taken.
+    #[must_use]
+    pub fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
     /// The next message; waits for it. After a `reset` there is none.
     ///
     /// Cancel safe: nothing is lost when the future is dropped.

@@ -139,12 +139,16 @@ struct Picture {
 }
 
 impl Picture {
-    /// Copies what is left, a little at a time, and writes it down.
-    fn write(mut self) -> io::Result<SnapshotFile> {
+    /// Copies what is left, a little at a time.
+    async fn complete(&mut self) {
         while self.copy_some() {
-            std::thread::sleep(SNAPSHOT_COPY_PAUSE);
+            tokio::time::sleep(SNAPSHOT_COPY_PAUSE).await;
         }
         self.machine.copied.notify_all();
+    }
+
+    /// Writes the complete copy down.
+    fn write(self) -> io::Result<SnapshotFile> {
         let machine = &self.machine;
         let copy = &self.copy;
         let (bytes, file) =
@@ -194,7 +198,8 @@ pub(super) struct Builder {
 
 impl RaftSnapshotBuilder<TypeConfig> for Builder {
     async fn build_snapshot(&mut self) -> Result<Snapshot<TypeConfig>, StorageError> {
-        let picture = self.picture.take().unwrap_or_else(|| self.machine.begin_picture());
+        let mut picture = self.picture.take().unwrap_or_else(|| self.machine.begin_picture());
+        picture.complete().await;
         let meta = picture.meta.clone();
         let written = tokio::task::spawn_blocking(move || picture.write()).await;
         let file = written.map_err(io::Error::other).flatten();

@@ -2,7 +2,7 @@
 //! --example copy_bench`.
 //!
 //! Five events of 200,000 seats, all held in holds of four. A batch gives 32 holds in random places
-//! back and takes their seats again; a copy goes on between batches as the program lets it, 256
+//! back and takes their seats again; a copy goes on between batches as the program lets it, 512
 //! records at a time. Printed are the times of a batch without and during a copy, and of each step
 //! of the copy, in which batches wait; at last, of encoding it all in one go.
 
@@ -24,7 +24,7 @@ const EVENTS: u32 = 5;
 const SEATS: u32 = 200_000;
 const PLACES: u32 = EVENTS * SEATS / 4;
 const PAIRS: usize = 32;
-const STEP: usize = 256;
+const STEP: usize = 512;
 const COPIES: usize = 20;
 
 struct Sale {
@@ -154,7 +154,7 @@ fn main() {
     }
     print("64 commands during a copy", during);
     print("marking the moment", begun);
-    print("256 records copied", steps);
+    print("512 records copied", steps);
     let started = Instant::now();
     let mut whole = Vec::new();
     sale.shard.encode_snapshot(&mut whole);
