@@ -1,7 +1,7 @@
 //! Owns the index from idempotency keys to the records that hold their answers.
 //!
-//! A hold's and an order's record is its own dedup entry; only staff's answers need records of their
-//! own. Must never store a refusal.
+//! A hold's and an order's record is its own dedup entry; only staff's answers need records of
+//! their own. Must never store a refusal.
 
 use crate::{
     hold::Holds,

@@ -1,5 +1,5 @@
-//! Owns which places of an event the organizer wants withdrawn, and why: seat by seat, and by number
-//! in general admission.
+//! Owns which places of an event the organizer wants withdrawn, and why: seat by seat, and by
+//! number in general admission.
 //!
 //! A place that is held or sold when it is to be withdrawn stays its buyer's, and is withdrawn when
 //! it is given back. Must never move a place itself.
