@@ -20,6 +20,8 @@ pub struct Config {
     pub cluster: String,
     /// All nodes of the cluster, this one included.
     pub nodes: Vec<Node>,
+    /// This node joins a running cluster; `nodes` are some of its nodes and this one.
+    pub join: bool,
     /// Selling shards, fixed when the cluster is formed; the control group is shard 0 besides.
     pub shards: u32,
     /// Where this node keeps its log, snapshots and identity.
@@ -38,7 +40,8 @@ pub struct Config {
     pub queue_commands_max: usize,
     /// How often a leader shows that it lives, in milliseconds.
     pub heartbeat_ms: u64,
-    /// The shortest election timeout in milliseconds: of the replica that should lead.
+    /// How long a follower keeps to a silent leader, in milliseconds; the first in line asks for
+    /// the lead right after.
     pub election_ms: u64,
     /// Bounds of a shard's state, fixed when the cluster is formed.
     pub limits: StateLimits,
@@ -66,6 +69,7 @@ impl Default for Config {
             node: 1,
             cluster: "onsale".to_owned(),
             nodes: Vec::new(),
+            join: false,
             shards: 4,
             data_dir: PathBuf::from("data/allocator"),
             log_segment_bytes: 64 << 20,
@@ -74,8 +78,8 @@ impl Default for Config {
             log_memory_bytes_max: 128 << 20,
             log_age_seconds_max: 12 * 60 * 60,
             queue_commands_max: limits::QUEUE_COMMANDS_MAX,
-            heartbeat_ms: 100,
-            election_ms: 400,
+            heartbeat_ms: 60,
+            election_ms: 300,
             limits: StateLimits::default(),
         }
     }
@@ -181,8 +185,15 @@ impl Config {
             "onsale cluster v1\n{}\n{ids:?}\n{}\n{:?}",
             self.cluster, self.shards, self.limits
         );
-        let digest = Sha256::digest(agreed.as_bytes());
-        digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+        short_digest(&agreed)
+    }
+
+    /// What a node that joins must agree on, as one short text.
+    #[must_use]
+    pub fn settings_fingerprint(&self) -> String {
+        let agreed =
+            format!("onsale node v1\n{}\n{}\n{:?}", self.cluster, self.shards, self.limits);
+        short_digest(&agreed)
     }
 
     /// The nodes' ids, ascending.
@@ -192,6 +203,11 @@ impl Config {
         ids.sort_unstable();
         ids
     }
+}
+
+fn short_digest(text: &str) -> String {
+    let digest = Sha256::digest(text.as_bytes());
+    digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// `host:port` with a port that one can connect to.

@@ -51,8 +51,9 @@ pub enum Error {
     #[error(
         "the cluster `{cluster}` exists (node {peer} has its data) but {folder} is empty: node \
          {node} lost its disk and must not come back under its number. Replace it: \
-         `onsale cluster remove-replica --node {node}`, then \
-         `onsale cluster add-replica --node <a new number>`"
+         `onsale cluster remove-replica --node {node} --grpc {ask}`; start it again with a new \
+         node.id, an empty node.data_dir and cluster.join = true; then \
+         `onsale cluster add-replica --node <the new number> --grpc <its address>`"
     )]
     Emptied {
         /// This node.
@@ -63,6 +64,8 @@ pub enum Error {
         folder: PathBuf,
         /// Who knows the cluster.
         peer: u64,
+        /// `host:port` of a node that goes on.
+        ask: String,
     },
     /// A peer with other settings.
     #[error(

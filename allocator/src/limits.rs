@@ -73,6 +73,31 @@ pub const ENTRIES_KEPT_AFTER_SNAPSHOT: u64 = 1_000;
 /// Entries kept after a snapshot that was forced because of their size.
 pub const ENTRIES_KEPT_AFTER_FORCED: u64 = 64;
 
+/// How often this node looks whether a leader is silent.
+pub const ELECTION_LOOK_INTERVAL: Duration = Duration::from_millis(10);
+/// How long after a lease is over the first in line asks for the lead.
+pub const ELECTION_MARGIN_MS: u64 = 20;
+/// How often this node looks whether it leads more than its share.
+pub const BALANCE_INTERVAL: Duration = Duration::from_millis(500);
+/// Entries that the next leader may lack when writes begin to wait for it.
+pub const HAND_OVER_LAG_MAX: u64 = 8;
+/// How long the next leader may take to come so near.
+pub const HAND_OVER_CATCH_UP: Duration = Duration::from_secs(2);
+/// How long writes wait for a hand-over at the most.
+pub const HAND_OVER_WRITES_WAIT: Duration = Duration::from_millis(700);
+/// How long a stopping node may take to hand over all that it leads.
+pub const LEAVE_MAX: Duration = Duration::from_secs(3);
+/// How long the balancer leaves a lead alone that an operator moved.
+pub const PINNED_MS: u64 = 10 * 60 * 1_000;
+/// How long a change of a shard's members may take until it is asked for again.
+pub const MEMBERSHIP_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long one call waits for a new replica to catch up.
+pub const CATCH_UP_WAIT: Duration = Duration::from_secs(2);
+/// Entries that a voter may lack to count as one that keeps up.
+pub const LIVE_LAG_MAX: u64 = 1_024;
+/// Entries that a new replica may lack when it gets its vote.
+pub const CAUGHT_UP_LAG_MAX: u64 = 64;
+
 /// One question to a peer while a cluster is formed, or about its status.
 pub const DESCRIBE_TIMEOUT: Duration = Duration::from_millis(500);
 /// Pause between rounds of questions while a cluster is formed.

@@ -8,14 +8,17 @@ use std::{path::Path, sync::Arc, time::Duration};
 use onsale_mesh::{Failure, ShardClient, limits::MESSAGE_BYTES_MAX};
 use onsale_proto::{
     allocator::{
-        cluster_service_server::ClusterServiceServer, raft_service_server::RaftServiceServer,
+        allocator_service_server::AllocatorServiceServer,
+        cluster_service_server::ClusterServiceServer, control_service_server::ControlServiceServer,
+        job_service_server::JobServiceServer, organizer_service_server::OrganizerServiceServer,
+        raft_service_server::RaftServiceServer, support_service_server::SupportServiceServer,
     },
     keyed::Secret,
 };
 use onsale_state::{Shard, ShardNo};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tonic::service::Routes;
+use tonic::{server::NamedService, service::Routes};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
@@ -25,11 +28,12 @@ use crate::{
     log::{Log, LogConfig, LogError, Recovered, real_disk::RealDisk},
     metrics::ShardMetrics,
     raft::{self, Replica, make_dir_durable, network::Peers},
-    rpc::{cluster::ClusterApi, node::Node, raft::RaftApi},
+    rpc::{cluster::ClusterApi, feed::FeedServer, node::Node, raft::RaftApi},
     shard::{
         Group, Groups,
         group::State,
-        leadership,
+        hand_over::Leads,
+        leadership::keep_leaders,
         log_time::{Clocks, WallClock},
         placement::{Identity, Standing},
     },
@@ -38,6 +42,19 @@ use crate::{
 /// Called once when this node cannot go on: its disk failed or a replica ended. Ends the process
 /// unless a test passes its own.
 pub type FatalHook = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// What health is told of: the node, and its services by name.
+const SERVICES: [&str; 9] = [
+    "",
+    <AllocatorServiceServer<()> as NamedService>::NAME,
+    <JobServiceServer<()> as NamedService>::NAME,
+    <ControlServiceServer<()> as NamedService>::NAME,
+    <ClusterServiceServer<()> as NamedService>::NAME,
+    <RaftServiceServer<()> as NamedService>::NAME,
+    <OrganizerServiceServer<()> as NamedService>::NAME,
+    <SupportServiceServer<()> as NamedService>::NAME,
+    FeedServer::NAME,
+];
 
 /// What a process ends with when its storage failed.
 const EXIT_STORAGE: i32 = 70;
@@ -55,6 +72,8 @@ pub struct Service {
     fatal: FatalHook,
     health: HealthReporter,
     node: Node,
+    leads: Leads,
+    leave: CancellationToken,
 }
 
 /// What others may ask of a running node. Cheap to clone.
@@ -166,6 +185,12 @@ impl Service {
         }
         let health = HealthReporter::new();
         let handle = Handle { groups: groups.into(), standing };
+        let leads = Leads {
+            groups: handle.groups.clone(),
+            standing: handle.standing.clone(),
+            client: client.clone(),
+            peers: peers.clone(),
+        };
         let node = Node::new(handle.groups.clone(), client.clone(), &config.cluster);
         Ok(Service {
             config,
@@ -179,6 +204,8 @@ impl Service {
             fatal,
             health,
             node,
+            leads,
+            leave: CancellationToken::new(),
         })
     }
 
@@ -195,22 +222,30 @@ impl Service {
         let raft = RaftServiceServer::new(raft)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
-        let standing = self.handle.standing.clone();
-        let cluster = ClusterApi { groups, standing, client: self.client.clone() };
+        let cluster = ClusterApi { leads: self.leads.clone() };
         let routes = self.node.routes(self.secret.clone());
         routes.add_service(raft).add_service(ClusterServiceServer::new(cluster))
-    }
-
-    /// Says of each shard (`shard-N`) and of the node ("") whether it is served.
-    #[must_use]
-    pub fn health(&self) -> HealthReporter {
-        self.health.clone()
     }
 
     /// What others may ask of this node.
     #[must_use]
     pub fn handle(&self) -> Handle {
         self.handle.clone()
+    }
+
+    /// Tells this reporter of the node (""), of each service by its name, and of each shard
+    /// (`shard-N`) whether it is served.
+    #[must_use]
+    pub fn reporting_to(mut self, health: HealthReporter) -> Service {
+        self.health = health;
+        self
+    }
+
+    /// Hands over what this node leads as soon as this is cancelled; without it, once it stops.
+    #[must_use]
+    pub fn leaving_at(mut self, leave: CancellationToken) -> Service {
+        self.leave = leave;
+        self
     }
 
     /// Forms or joins the cluster, and keeps the node going until `shutdown`. The routes must be
@@ -222,9 +257,12 @@ impl Service {
         let mut tasks = std::mem::take(&mut self.tasks);
         let ended = tokio::select! {
             biased;
-            () = shutdown.cancelled() => Ok(()),
+            () = shutdown.cancelled() => {
+                self.leads.leave().await;
+                Ok(())
+            }
             // Before the tasks: it knows why a replica ended.
-            ended = self.live() => ended,
+            ended = Box::pin(self.live()) => ended,
             // They go on as long as their replica; without its batcher a leader would refuse all.
             Some(task) = tasks.join_next() => Err(ended_task(task)),
         };
@@ -248,17 +286,28 @@ impl Service {
     }
 
     async fn live(&self) -> Result<(), Error> {
+        let standing = &self.handle.standing;
         let forming = async {
-            let standing = &self.handle.standing;
-            standing.form(&self.config, &self.client, &self.handle.groups).await?;
-            std::future::pending::<Result<(), Error>>().await
+            standing.form(&self.client, &self.handle.groups).await?;
+            self.remember_members().await
         };
         let (config, groups) = (&self.config, &self.handle.groups);
         let peers = &self.peers;
         let comparer = Comparer { node: config.node, peers, groups };
         let care = Care { config, log: &self.log, groups };
+        let leaving = async {
+            self.leave.cancelled().await;
+            self.leads.leave().await;
+            std::future::pending::<()>().await;
+        };
+        let electing =
+            keep_leaders(standing.node, self.handle.groups.clone(), self.config.election_ms);
         tokio::select! {
             failed = forming => failed,
+            () = leaving => Ok(()),
+            () = electing => Ok(()),
+            () = self.leads.clone().keep_spread() => Ok(()),
+            () = self.client.clone().keep_current() => Ok(()),
             failed = watch_replicas(&self.handle.groups) => Err(failed),
             () = self.report_health() => Ok(()),
             () = self.node.clone().run(CancellationToken::new()) => Ok(()),
@@ -267,16 +316,35 @@ impl Service {
         }
     }
 
+    /// Writes down who the members are whenever that changes. Ends with a failure only.
+    async fn remember_members(&self) -> Result<(), Error> {
+        let Some(control) = self.handle.groups.first() else {
+            return std::future::pending().await;
+        };
+        let mut changes = control.replica().changes();
+        loop {
+            let members = control.replica().members();
+            if !members.nodes.is_empty() {
+                let nodes: Vec<u64> = members.nodes.keys().copied().collect();
+                self.handle.standing.remember_members(&nodes)?;
+            }
+            if !changes.next().await {
+                return std::future::pending().await;
+            }
+        }
+    }
+
     /// Says of each shard whether it is served, to whoever asks for health.
     async fn report_health(&self) {
         let mut every = tokio::time::interval(Duration::from_millis(250));
-        let mut said: Vec<Option<bool>> = vec![None; self.handle.groups.len() + 1];
+        let mut said: Vec<Option<bool>> = vec![None; self.handle.groups.len() + SERVICES.len()];
         loop {
             every.tick().await;
-            let all = ("".to_owned(), self.handle.is_ready());
+            let ready = self.handle.is_ready();
+            let services = SERVICES.iter().map(|name| ((*name).to_owned(), ready));
             let shards = self.handle.groups.iter();
             let shards = shards.map(|group| (format!("shard-{}", group.no()), group.leader() != 0));
-            for (said, (name, ready)) in said.iter_mut().zip(std::iter::once(all).chain(shards)) {
+            for (said, (name, ready)) in said.iter_mut().zip(services.chain(shards)) {
                 if *said != Some(ready) {
                     *said = Some(ready);
                     let serving =
@@ -303,13 +371,12 @@ impl Opened<'_> {
         let metrics = ShardMetrics::new(no);
         let state = State::new(config.node, shard, self.clocks.clone(), metrics.clone());
         let state = Arc::new(state);
-        let rank = leadership::rank(no.into(), config.node, &config.node_ids());
         let parts = raft::Parts {
             shard_no: no,
             node: config.node,
             data_dir: &config.data_dir,
             heartbeat_ms: config.heartbeat_ms,
-            election_ms: leadership::election_timeout_ms(rank, config.election_ms),
+            election_ms: config.election_ms,
             snapshot_entries: config.snapshot_entries,
             log: self.log.shard(no),
             shard: state.shard(),
@@ -372,11 +439,13 @@ fn identity(config: &Config, recovered: &Recovered) -> Result<Option<Identity>, 
                 log.is_some_and(|log| log.vote.is_some())
             };
             if identity.formed && !(0..=identity.shards).all(voted) {
+                let other = config.nodes.iter().find(|node| node.id != config.node);
                 return Err(Error::Emptied {
                     node: config.node,
                     cluster: config.cluster.clone(),
                     folder: config.data_dir.join("log"),
                     peer: config.node,
+                    ask: other.map_or_else(|| "HOST:PORT".to_owned(), |node| node.grpc.clone()),
                 });
             }
         }

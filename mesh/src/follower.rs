@@ -2,14 +2,15 @@
 //!
 //! Must never skip an entry silently: what cannot be resumed starts again with a snapshot.
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use onsale_proto::allocator::{
     FollowRequest, FollowResponse, feed_service_client::FeedServiceClient, follow_response::Content,
 };
+use tokio::time::Instant;
 use tonic::Streaming;
 
-use crate::{ShardClient, limits};
+use crate::{Deadline, ShardClient, limits, peers::Peer};
 
 /// A place in a shard's feed that moves on with each message.
 pub struct Follower {
@@ -20,11 +21,39 @@ pub struct Follower {
     reached: u64,
     turn: usize,
     stream: Option<Streaming<FollowResponse>>,
+    /// Which node the stream comes from.
+    replica: Arc<Peer>,
+    /// When the place last moved on, or the replica was last asked whether it has a leader.
+    moved_at: Instant,
+    /// Tries in a row that found no replica to follow.
+    tries: u32,
+}
+
+/// What a stream came to.
+enum Heard {
+    /// Something to give out.
+    Message(FollowResponse),
+    /// Nothing yet; ask again.
+    Again,
+    /// Not from this replica; pause, then another one.
+    Pause,
 }
 
 impl Follower {
     pub(crate) fn new(client: ShardClient, shard: u32, turn: usize) -> Follower {
-        Follower { client, shard, index: 0, reached: 0, turn, stream: None }
+        let replica = client.in_turn(turn);
+        let moved_at = Instant::now();
+        Follower {
+            client,
+            shard,
+            index: 0,
+            reached: 0,
+            turn,
+            stream: None,
+            replica,
+            moved_at,
+            tries: 0,
+        }
     }
 
     /// The shard that is followed.
@@ -40,67 +69,99 @@ impl Follower {
     pub async fn next(&mut self) -> FollowResponse {
         let mut pause = limits::BACKOFF_FIRST;
         loop {
-            let Some(stream) = self.stream.as_mut() else {
-                if !self.open().await {
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(limits::BACKOFF_MAX);
-                }
-                continue;
-            };
-            match stream.message().await {
-                Ok(Some(message)) => {
-                    let is_reset = matches!(message.content, Some(Content::Reset(_)));
-                    // Of a snapshot's pieces only the last says where it stands.
-                    if message.index < self.reached && (is_reset || message.index > 0) {
-                        self.give_up_replica_behind();
-                        tokio::time::sleep(pause).await;
-                        pause = (pause * 2).min(limits::BACKOFF_MAX);
-                        continue;
+            if self.stream.is_some() || self.open().await {
+                match self.hear().await {
+                    Heard::Message(message) => {
+                        self.tries = 0;
+                        return message;
                     }
-                    if is_reset {
-                        self.index = 0;
-                        self.stream = None;
-                        continue;
-                    }
-                    if message.index < self.index {
-                        self.stream = None;
-                        continue;
-                    }
-                    self.index = message.index;
-                    self.reached = self.reached.max(message.index);
-                    return message;
-                }
-                Ok(None) | Err(_) => {
-                    self.stream = None;
-                    self.turn += 1;
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(limits::BACKOFF_MAX);
+                    Heard::Again => continue,
+                    Heard::Pause => {}
                 }
             }
+            self.another_replica();
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(limits::BACKOFF_MAX);
         }
     }
 
-    /// A replica that has not come as far as this follower: another one goes on from its place.
-    fn give_up_replica_behind(&mut self) {
+    /// One message of the stream, judged.
+    async fn hear(&mut self) -> Heard {
+        let Some(stream) = self.stream.as_mut() else {
+            return Heard::Again;
+        };
+        // A feed that says nothing at all is not one, whatever its connection looks like.
+        let hearing = tokio::time::timeout(limits::FEED_SILENCE_MAX, stream.message());
+        let Ok(Ok(Some(message))) = hearing.await else {
+            return Heard::Pause;
+        };
+        let is_reset = matches!(message.content, Some(Content::Reset(_)));
+        // Of a snapshot's pieces only the last says where it stands.
+        if message.index < self.reached && (is_reset || message.index > 0) {
+            return Heard::Pause;
+        }
+        if is_reset {
+            self.index = 0;
+            self.stream = None;
+            return Heard::Again;
+        }
+        if message.index < self.index {
+            self.stream = None;
+            return Heard::Again;
+        }
+        if message.index > self.index {
+            self.moved_at = Instant::now();
+        } else if self.moved_at.elapsed() > limits::FEED_SILENCE_MAX {
+            // Nothing happens in this shard, or this replica does not hear of it.
+            self.moved_at = Instant::now();
+            if !self.replica_has_leader().await {
+                return Heard::Pause;
+            }
+        }
+        self.index = message.index;
+        self.reached = self.reached.max(message.index);
+        Heard::Message(message)
+    }
+
+    /// Whether the replica's node can be asked and knows who leads the shard.
+    async fn replica_has_leader(&self) -> bool {
+        let deadline = Deadline::after(limits::ATTEMPT_TIMEOUT);
+        let described = self.client.describe(self.replica.node.id, deadline).await;
+        described.is_ok_and(|described| {
+            let shard = described.shards.iter().find(|shard| shard.shard == self.shard);
+            shard.is_some_and(|shard| shard.leader > 0)
+        })
+    }
+
+    /// Another replica goes on from this place.
+    fn another_replica(&mut self) {
         self.stream = None;
-        self.turn += 1;
+        self.turn = self.turn.wrapping_add(1);
+        self.tries = self.tries.saturating_add(1);
+        if self.tries.is_multiple_of(limits::FOLLOW_TRIES_QUIET) {
+            tracing::warn!(
+                shard = self.shard,
+                position = self.reached,
+                tries = self.tries,
+                "no replica can be followed from here: none answers, or all are behind"
+            );
+        }
     }
 
     async fn open(&mut self) -> bool {
-        let channel = self.client.channel_in_turn(self.turn);
-        let mut service =
-            FeedServiceClient::new(channel).max_decoding_message_size(limits::MESSAGE_BYTES_MAX);
+        self.replica = self.client.in_turn(self.turn);
+        let mut service = FeedServiceClient::new(self.replica.channel.clone())
+            .max_decoding_message_size(limits::MESSAGE_BYTES_MAX);
         let request = FollowRequest { shard: self.shard, from_index: self.index };
-        let opening = tokio::time::timeout(Duration::from_secs(5), service.follow(request));
-        match opening.await {
+        let opening = tokio::time::timeout(limits::FEED_SILENCE_MAX, service.follow(request));
+        let opened = opening.await;
+        self.moved_at = Instant::now();
+        match opened {
             Ok(Ok(response)) => {
                 self.stream = Some(response.into_inner());
                 true
             }
-            Ok(Err(_)) | Err(_) => {
-                self.turn += 1;
-                false
-            }
+            Ok(Err(_)) | Err(_) => false,
         }
     }
 }

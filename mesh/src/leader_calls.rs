@@ -7,7 +7,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use onsale_proto::allocator as pb;
 
-use crate::{Deadline, Failure, ShardClient, limits, shard_client::timed};
+use crate::{
+    Deadline, Failure, ShardClient, limits,
+    shard_client::{direct, timed},
+};
 
 /// The calls that go to one leader once, by name.
 macro_rules! leader_calls {
@@ -28,7 +31,7 @@ macro_rules! leader_calls {
                     let attempt = attempt_for(&request, deadline);
                     let shard = shard(&request);
                     self.on_leader_within(shard, deadline, attempt, |channel, timeout| {
-                        let request = timed(request.clone(), timeout);
+                        let request = direct(request.clone(), timeout);
                         async move {
                             pb::$client::$service::new(channel)
                                 .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
@@ -81,6 +84,15 @@ leader_calls! {
     /// Gives tickets another holder's name.
     rename_tickets(pb::RenameTicketsRequest, |request| order_shard(&request.order_id))
         -> pb::Outcome, support_service_client::SupportServiceClient;
+    /// Hands a shard's lead over.
+    transfer_leader(pb::TransferLeaderRequest, |request| request.shard)
+        -> pb::TransferLeaderResponse, cluster_service_client::ClusterServiceClient;
+    /// Brings a shard's replica on a node a step further.
+    add_replica(pb::AddReplicaRequest, |request| request.shard) -> pb::ReplicaChangeResponse,
+        cluster_service_client::ClusterServiceClient;
+    /// Takes a shard's replica away from a node.
+    remove_replica(pb::RemoveReplicaRequest, |request| request.shard) -> pb::ReplicaChangeResponse,
+        cluster_service_client::ClusterServiceClient;
 }
 
 fn order_shard(order_id: &[u8]) -> u32 {
@@ -140,6 +152,21 @@ impl Waits for pb::CreateEventRequest {
 impl Waits for pb::ChangeEventRequest {
     fn wait(&self) -> Duration {
         limits::REQUEST_BUDGET
+    }
+}
+impl Waits for pb::TransferLeaderRequest {
+    fn wait(&self) -> Duration {
+        limits::CLUSTER_CHANGE_WAIT
+    }
+}
+impl Waits for pb::AddReplicaRequest {
+    fn wait(&self) -> Duration {
+        limits::CLUSTER_CHANGE_WAIT
+    }
+}
+impl Waits for pb::RemoveReplicaRequest {
+    fn wait(&self) -> Duration {
+        limits::CLUSTER_CHANGE_WAIT
     }
 }
 impl Waits for pb::PutApiKeyRequest {}

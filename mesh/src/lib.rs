@@ -11,6 +11,7 @@ mod follower;
 mod leader_calls;
 pub mod limits;
 pub mod ops;
+mod peers;
 pub mod server;
 mod shard_client;
 mod submit_stream;

@@ -10,11 +10,24 @@ pub const REQUEST_BUDGET: Duration = Duration::from_secs(3);
 pub const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(500);
 /// Attempts within one request. While a dead leader is still named by the others, every second
 /// attempt is made at once: the pauses of the rest must last for the whole budget.
-pub const ATTEMPTS_MAX: u32 = 80;
+pub const ATTEMPTS_MAX: u32 = 128;
 /// First and longest pause between attempts; the actual one is between half and whole.
 pub const BACKOFF_FIRST: Duration = Duration::from_millis(10);
-/// See [`BACKOFF_FIRST`].
-pub const BACKOFF_MAX: Duration = Duration::from_millis(160);
+/// See [`BACKOFF_FIRST`]. A shard whose leader died has another one within some 400 ms; this much
+/// later at most its callers know.
+pub const BACKOFF_MAX: Duration = Duration::from_millis(100);
+
+/// How often a client asks who the cluster's members are.
+pub const MEMBERS_PAUSE: Duration = Duration::from_secs(2);
+/// How often it asks at most.
+pub const MEMBERS_PAUSE_MIN: Duration = Duration::from_millis(100);
+/// What one step of a change of leaders or members may take at its leader.
+pub const CLUSTER_CHANGE_WAIT: Duration = Duration::from_secs(15);
+/// How long a follower keeps to a replica from which it hears nothing at all: a feed says where it
+/// stands at least once a second.
+pub const FEED_SILENCE_MAX: Duration = Duration::from_secs(5);
+/// Tries in a row that found no replica to follow before a follower says so.
+pub const FOLLOW_TRIES_QUIET: u32 = 16;
 
 /// Commands that wait for room in the stream to one node.
 pub const STREAM_QUEUE_MAX: usize = 8_192;

@@ -9,7 +9,7 @@ use tonic::{
     service::Routes,
     transport::{Server, server::TcpIncoming},
 };
-pub use tonic_health::server::HealthReporter;
+pub use tonic_health::{ServingStatus, server::HealthReporter};
 use tonic_health::{pb::health_server::HealthServer, server::HealthService};
 
 use crate::{Failure, limits};
@@ -26,6 +26,9 @@ pub async fn serve_grpc(
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let serving = Server::builder()
         .max_concurrent_streams(limits::STREAMS_PER_CONNECTION_MAX)
+        // Calls that are given up are no attack: a node that was slow for a moment would lose all
+        // its connections.
+        .http2_max_pending_accept_reset_streams(Some(limits::STREAMS_PER_CONNECTION_MAX as usize))
         .initial_stream_window_size(limits::STREAM_WINDOW_BYTES)
         .initial_connection_window_size(limits::CONNECTION_WINDOW_BYTES)
         .http2_keepalive_interval(Some(limits::KEEPALIVE_INTERVAL))

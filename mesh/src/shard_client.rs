@@ -18,12 +18,14 @@ use onsale_proto::{
     error::leader_hint,
 };
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 use tonic::{Request, Response, Status, metadata::MetadataValue, transport::Channel};
 use tonic_types::StatusExt as _;
 
 use crate::{
-    Deadline, Failure, Follower, channel, limits,
-    submit_stream::{NoOutcome, SubmitStream},
+    Deadline, Failure, Follower, limits,
+    peers::{Peer, Peers},
+    submit_stream::NoOutcome,
 };
 
 /// A node of the allocator cluster.
@@ -43,16 +45,12 @@ pub struct ShardClient {
 }
 
 struct Inner {
-    peers: Vec<Peer>,
-    /// Shard → place in `peers` of the last known leader.
-    leaders: DashMap<u32, usize>,
+    peers: Peers,
+    /// Shard → number of the last known leader.
+    leaders: DashMap<u32, u64>,
     turn: AtomicUsize,
-}
-
-struct Peer {
-    node: Node,
-    channel: Channel,
-    stream: SubmitStream,
+    /// Somebody was sent to a node that is not in the list.
+    unknown_node: Notify,
 }
 
 /// Metadata of a call that the asked node must answer itself, or say who leads: its caller goes to
@@ -62,7 +60,7 @@ pub const DIRECT: &str = "onsale-direct";
 /// What to do after an attempt.
 enum Next {
     /// Ask that node, at once.
-    Ask(usize),
+    Ask(Arc<Peer>),
     /// Pause, then ask the next node in turn.
     Pause,
 }
@@ -73,18 +71,49 @@ impl ShardClient {
     /// # Errors
     /// `invalid_request` when there are none or an address is not `host:port`.
     pub fn new(nodes: Vec<Node>) -> Result<ShardClient, Failure> {
-        if nodes.is_empty() {
-            return Err(Failure::invalid("nodes", "at least one node is needed"));
-        }
-        let peers = nodes.into_iter().map(Peer::new).collect::<Result<_, _>>()?;
-        let inner = Inner { peers, leaders: DashMap::new(), turn: AtomicUsize::new(0) };
+        let inner = Inner {
+            peers: Peers::new(nodes)?,
+            leaders: DashMap::new(),
+            turn: AtomicUsize::new(0),
+            unknown_node: Notify::new(),
+        };
         Ok(ShardClient { inner: Arc::new(inner) })
     }
 
-    /// The nodes, as given.
+    /// The nodes, as configured or as last learned.
     #[must_use]
     pub fn nodes(&self) -> Vec<Node> {
-        self.inner.peers.iter().map(|peer| peer.node.clone()).collect()
+        self.inner.peers.all().iter().map(|peer| peer.node.clone()).collect()
+    }
+
+    /// Takes in the cluster's members as a node describes them.
+    pub fn learn(&self, described: &pb::DescribeResponse) {
+        if self.inner.peers.learn(described.members_index, &described.members) {
+            let nodes: Vec<u64> = self.nodes().iter().map(|node| node.id).collect();
+            tracing::info!(?nodes, "the cluster's members");
+        }
+    }
+
+    /// Learns the cluster's members again and again, at once when a leader is named that is not
+    /// in the list. Never ends.
+    pub async fn keep_current(self) {
+        let mut turn = 0;
+        loop {
+            let asked = self.inner.peers.in_turn(turn).node.id;
+            turn = turn.wrapping_add(1);
+            if let Ok(described) =
+                self.describe(asked, Deadline::after(limits::ATTEMPT_TIMEOUT)).await
+            {
+                self.learn(&described);
+            }
+            // At most so often, however many callers are sent to somebody unknown.
+            tokio::time::sleep(limits::MEMBERS_PAUSE_MIN).await;
+            let pause = tokio::time::sleep(limits::MEMBERS_PAUSE);
+            tokio::select! {
+                () = pause => {}
+                () = self.inner.unknown_node.notified() => {}
+            }
+        }
     }
 
     /// Submits a command to the shard's leader, again and again under the same key until there is
@@ -100,20 +129,20 @@ impl ShardClient {
         deadline: Deadline,
     ) -> Result<pb::Outcome, Failure> {
         let mut attempts = Attempts::new(deadline);
-        let mut place = self.leader(shard);
+        let mut peer = self.leader(shard);
         while let Some(timeout) = attempts.start() {
             let budget_ms = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
             let item = pb::SubmitItem { tag: 0, shard, budget_ms, command: Some(command.clone()) };
-            let submitting = self.inner.peers[place].stream.submit(item);
+            let submitting = peer.stream.submit(item);
             let next = match tokio::time::timeout(timeout, submitting).await {
-                Ok(Ok(outcome)) => match self.judge(shard, place, outcome, &mut attempts) {
+                Ok(Ok(outcome)) => match self.judge(shard, &peer, outcome, &mut attempts) {
                     Ok(outcome) => return outcome,
                     Err(next) => next,
                 },
                 Ok(Err(NoOutcome::NotSent)) => Next::Pause,
                 Ok(Err(NoOutcome::Unknown)) | Err(_) => attempts.may_be_done(),
             };
-            place = self.move_on(shard, place, next, &mut attempts).await;
+            peer = self.move_on(shard, peer, next, &mut attempts).await;
         }
         Err(attempts.over())
     }
@@ -169,7 +198,7 @@ impl ShardClient {
         node: u64,
         deadline: Deadline,
     ) -> Result<pb::DescribeResponse, Failure> {
-        let peer = self.inner.peers.iter().find(|peer| peer.node.id == node);
+        let peer = self.inner.peers.get(node);
         let peer = peer.ok_or_else(|| Failure::new(Code::NotFound, format!("no node {node}")))?;
         let mut service =
             pb::cluster_service_client::ClusterServiceClient::new(peer.channel.clone());
@@ -180,10 +209,10 @@ impl ShardClient {
         }
     }
 
-    /// The channel of some node; `turn` says which, in turn.
+    /// Some node; `turn` says which, in turn.
     #[must_use]
-    pub(crate) fn channel_in_turn(&self, turn: usize) -> Channel {
-        self.inner.peers[turn % self.inner.peers.len()].channel.clone()
+    pub(crate) fn in_turn(&self, turn: usize) -> Arc<Peer> {
+        self.inner.peers.in_turn(turn)
     }
 
     /// Calls the shard's leader until there is an answer; `call` gets the channel and what the
@@ -219,12 +248,12 @@ impl ShardClient {
     {
         let mut attempts = Attempts::new(deadline);
         attempts.timeout = attempt;
-        let mut place = self.leader(shard);
+        let mut peer = self.leader(shard);
         while let Some(timeout) = attempts.start() {
-            let calling = call(self.inner.peers[place].channel.clone(), timeout);
+            let calling = call(peer.channel.clone(), timeout);
             let next = match tokio::time::timeout(timeout, calling).await {
                 Ok(Ok(response)) => {
-                    self.inner.leaders.insert(shard, place);
+                    self.inner.leaders.insert(shard, peer.node.id);
                     return Ok(response.into_inner());
                 }
                 Ok(Err(status)) => match leader_hint(&status) {
@@ -242,7 +271,7 @@ impl ShardClient {
                 },
                 Err(_) => attempts.may_be_done(),
             };
-            place = self.move_on(shard, place, next, &mut attempts).await;
+            peer = self.move_on(shard, peer, next, &mut attempts).await;
         }
         Err(attempts.over())
     }
@@ -250,7 +279,7 @@ impl ShardClient {
     fn judge(
         &self,
         shard: u32,
-        place: usize,
+        peer: &Peer,
         outcome: pb::Outcome,
         attempts: &mut Attempts,
     ) -> Result<Result<pb::Outcome, Failure>, Next> {
@@ -261,7 +290,7 @@ impl ShardClient {
                     return Err(Next::Pause);
                 }
                 if rejected.code != Code::Unavailable.as_str() {
-                    self.inner.leaders.insert(shard, place);
+                    self.inner.leaders.insert(shard, peer.node.id);
                     return Ok(Err(rejected.into()));
                 }
                 if rejected.unknown {
@@ -271,7 +300,7 @@ impl ShardClient {
                 Err(self.next_for(rejected.leader))
             }
             Some(_) => {
-                self.inner.leaders.insert(shard, place);
+                self.inner.leaders.insert(shard, peer.node.id);
                 Ok(Ok(outcome))
             }
             None => Ok(Err(Failure::new(Code::Internal, "the answer has no result"))),
@@ -279,34 +308,37 @@ impl ShardClient {
     }
 
     fn next_for(&self, leader: u64) -> Next {
-        match self.inner.peers.iter().position(|peer| peer.node.id == leader) {
-            Some(place) => Next::Ask(place),
-            None => Next::Pause,
+        if let Some(peer) = self.inner.peers.get(leader) {
+            return Next::Ask(peer);
         }
+        if leader > 0 {
+            self.inner.unknown_node.notify_one();
+        }
+        Next::Pause
     }
 
     async fn move_on(
         &self,
         shard: u32,
-        place: usize,
+        peer: Arc<Peer>,
         next: Next,
         attempts: &mut Attempts,
-    ) -> usize {
+    ) -> Arc<Peer> {
         if let Next::Ask(leader) = next
-            && leader != place
+            && leader.node.id != peer.node.id
         {
-            self.inner.leaders.insert(shard, leader);
+            self.inner.leaders.insert(shard, leader.node.id);
             return leader;
         }
         attempts.pause().await;
-        (place + 1) % self.inner.peers.len()
+        self.inner.peers.after(peer.node.id)
     }
 
-    fn leader(&self, shard: u32) -> usize {
-        self.inner.leaders.get(&shard).map_or_else(
-            || self.inner.turn.fetch_add(1, Ordering::Relaxed) % self.inner.peers.len(),
-            |place| *place,
-        )
+    fn leader(&self, shard: u32) -> Arc<Peer> {
+        let known = self.inner.leaders.get(&shard).map(|leader| *leader);
+        known.and_then(|leader| self.inner.peers.get(leader)).unwrap_or_else(|| {
+            self.inner.peers.in_turn(self.inner.turn.fetch_add(1, Ordering::Relaxed))
+        })
     }
 }
 
@@ -363,15 +395,6 @@ impl Attempts {
     }
 }
 
-impl Peer {
-    fn new(node: Node) -> Result<Peer, Failure> {
-        let calls = channel::connect(&node.grpc)?;
-        // A connection of its own: batches must not wait behind snapshots.
-        let stream = SubmitStream::new(channel::connect(&node.grpc)?);
-        Ok(Peer { node, channel: calls, stream })
-    }
-}
-
 fn allocator(channel: Channel) -> pb::allocator_service_client::AllocatorServiceClient<Channel> {
     pb::allocator_service_client::AllocatorServiceClient::new(channel)
 }
@@ -383,7 +406,7 @@ pub(crate) fn timed<T>(message: T, timeout: Duration) -> Request<T> {
 }
 
 /// Like [`timed`], and to be answered by the node that is asked or not at all.
-fn direct<T>(message: T, timeout: Duration) -> Request<T> {
+pub(crate) fn direct<T>(message: T, timeout: Duration) -> Request<T> {
     let mut request = timed(message, timeout);
     request.metadata_mut().insert(DIRECT, MetadataValue::from_static("1"));
     request

@@ -18,10 +18,12 @@ pub enum Tier {
     /// Works on what was taken.
     Middle = 1,
     /// Holds the state.
-    Back = 2,
+    State = 2,
+    /// Carries calls between nodes, the last that a replica makes included.
+    Back = 3,
 }
 
-const TIERS: usize = 3;
+const TIERS: usize = 4;
 
 /// The running parts.
 pub struct Assembly {
@@ -58,11 +60,12 @@ impl Assembly {
     /// The first part's failure.
     pub async fn run_until(mut self, stop: CancellationToken) -> Result<(), Failed> {
         let early = {
-            let [front, middle, back] = &mut self.parts;
+            let [front, middle, state, back] = &mut self.parts;
             tokio::select! {
                 () = stop.cancelled() => None,
                 Some(ended) = front.join_next() => Some(ended),
                 Some(ended) = middle.join_next() => Some(ended),
+                Some(ended) = state.join_next() => Some(ended),
                 Some(ended) = back.join_next() => Some(ended),
             }
         };

@@ -110,6 +110,51 @@ pub enum ClusterCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Hands a shard's lead to another node; writes wait for some milliseconds.
+    TransferLeader {
+        /// Which shard.
+        #[arg(long)]
+        shard: u32,
+        /// To which node.
+        #[arg(long, value_name = "NODE")]
+        to: u64,
+        /// Any node of the cluster.
+        #[arg(long, default_value = "127.0.0.1:8082", value_name = "HOST:PORT")]
+        grpc: String,
+        /// One JSON document on stdout.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Adds a node to a running cluster: it catches up, then votes. May be repeated.
+    #[command(after_help = "First start the node with cluster.join = true; its cluster.nodes \
+        names nodes of the cluster and itself.\n\
+        Example: onsale cluster add-replica --node 4 --grpc 10.0.0.4:8082")]
+    AddReplica {
+        /// The node's number; one that was never in use.
+        #[arg(long)]
+        node: u64,
+        /// Where the other nodes reach it.
+        #[arg(long, value_name = "HOST:PORT")]
+        grpc: String,
+        /// Whom to ask: any node of the cluster; without it, the node that is added.
+        #[arg(long, value_name = "HOST:PORT")]
+        at: Option<String>,
+        /// One JSON document on stdout.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Takes a node out of the cluster; refused where no majority would live. May be repeated.
+    RemoveReplica {
+        /// The node's number; it is never used again.
+        #[arg(long)]
+        node: u64,
+        /// Any node of the cluster.
+        #[arg(long, default_value = "127.0.0.1:8082", value_name = "HOST:PORT")]
+        grpc: String,
+        /// One JSON document on stdout.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]

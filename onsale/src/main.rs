@@ -18,7 +18,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use crate::{
-    cli::{Cli, ClusterCommand, Command, ConfigCommand},
+    cli::{Cli, Command, ConfigCommand},
     exit::{Exit, Failed},
 };
 
@@ -41,9 +41,7 @@ fn run(cli: Cli) -> Result<Exit, Failed> {
     match cli.command {
         Command::Demo(args) => runtime()?.block_on(demo::demo(args)),
         Command::Run(args) => runtime()?.block_on(node::run(args)),
-        Command::Cluster(ClusterCommand::Status { grpc, json }) => {
-            runtime()?.block_on(cluster::status(&grpc, json))
-        }
+        Command::Cluster(command) => runtime()?.block_on(cluster::run(command)),
         Command::Verify { dirs, json } => verify::verify(&dirs, json),
         Command::Config(ConfigCommand::Template) => {
             print!("{}", config::template());

@@ -2,7 +2,11 @@
 //!
 //! Must never have a code path of its own that the demo does not take: both use [`Roles`].
 
-use onsale_mesh::{ShardClient, ops, server, telemetry};
+use onsale_mesh::{
+    ShardClient, ops,
+    server::{self, HealthReporter},
+    telemetry,
+};
 
 use crate::{
     assembly::{Assembly, Tier},
@@ -42,6 +46,7 @@ pub async fn run(args: RunArgs) -> Result<Exit, Failed> {
         client: client.clone(),
         settings: &settings,
         readiness: &readiness,
+        health: HealthReporter::new(),
         secret,
     };
     let mut routes = match has(Role::Allocator) {
@@ -57,6 +62,7 @@ pub async fn run(args: RunArgs) -> Result<Exit, Failed> {
     if let Some(listener) = edge_listener {
         roles.edge(listener)?;
     }
+    tokio::spawn(client.clone().keep_current());
     tokio::spawn(roles::install_keys(client, settings.keys.clone()));
     roles::serve_grpc(&mut assembly, Tier::Back, grpc_listener, routes);
     tracing::info!(node = settings.node, grpc = %settings.grpc_listen, "started");

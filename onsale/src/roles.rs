@@ -11,12 +11,22 @@ use onsale_edge as edge;
 use onsale_mesh::{
     Deadline, ShardClient, channel,
     ops::Readiness,
-    server::{self, HealthReporter},
+    server::{self, HealthReporter, ServingStatus},
 };
 use onsale_payments as payments;
-use onsale_proto::{Code, allocator as pb, keyed, keyed::Secret};
+use onsale_proto::{
+    Code, allocator as pb,
+    allocator::{
+        allocator_service_server::AllocatorServiceServer,
+        cluster_service_server::ClusterServiceServer,
+    },
+    catalog::catalog_service_server::CatalogServiceServer,
+    keyed,
+    keyed::Secret,
+    payments::payments_service_server::PaymentsServiceServer,
+};
 use tokio::net::TcpListener;
-use tonic::service::Routes;
+use tonic::{server::NamedService, service::Routes};
 
 use crate::{
     assembly::{Assembly, Tier},
@@ -37,6 +47,8 @@ pub struct Roles<'a> {
     pub settings: &'a Settings,
     /// Where they say that they can serve.
     pub readiness: &'a Readiness,
+    /// Where each service's health is told.
+    pub health: HealthReporter,
     /// The cluster's secret.
     pub secret: Secret,
 }
@@ -49,6 +61,7 @@ impl Roles<'_> {
             node: settings.node,
             cluster: settings.cluster.clone(),
             nodes: settings.nodes.clone(),
+            join: settings.join,
             shards: settings.shards,
             data_dir: settings.data_dir.clone(),
             log_segment_bytes: settings.log_segment_bytes,
@@ -57,23 +70,37 @@ impl Roles<'_> {
         };
         let opening = allocator::Service::open(config, self.secret.clone());
         let service = opening.await.map_err(allocator_failed)?;
-        let standard = server::health_and_reflection(service.health())?;
+        // Leads are handed over while buyers' requests are finished, not after.
+        let service = service
+            .reporting_to(self.health.clone())
+            .leaving_at(self.assembly.stop_of(Tier::Front));
+        let standard = server::health_and_reflection(self.health.clone())?;
         let (routes, handle) = (server::merge(standard, service.routes()), service.handle());
         let ready = self.readiness.part("allocator");
         tokio::spawn(async move {
             handle.ready().await;
             ready.set(true);
         });
-        let stop = self.assembly.stop_of(Tier::Back);
+        let stop = self.assembly.stop_of(Tier::State);
         let run = async move { service.run(stop).await.map_err(allocator_failed) };
-        self.assembly.spawn(Tier::Back, run);
+        self.assembly.spawn(Tier::State, run);
         Ok(routes)
     }
 
     /// The allocator's public services for a process without replicas, with health and reflection.
     pub fn front(&mut self) -> Result<Routes, Failed> {
         let front = allocator::front::Front::new(self.client.clone(), self.secret.clone());
-        let standard = server::health_and_reflection(HealthReporter::new())?;
+        let standard = server::health_and_reflection(self.health.clone())?;
+        let services = [
+            <AllocatorServiceServer<()> as NamedService>::NAME,
+            <ClusterServiceServer<()> as NamedService>::NAME,
+        ];
+        let health = self.health.clone();
+        tokio::spawn(async move {
+            for name in services {
+                health.set_service_status(name, ServingStatus::Serving).await;
+            }
+        });
         Ok(server::merge(standard, front.routes()))
     }
 
@@ -84,10 +111,12 @@ impl Roles<'_> {
         let service = catalog::Service::open(config, self.client.clone())
             .map_err(|error| part_failed("catalog", &error))?;
         let (routes, handle) = (service.routes(), service.handle());
-        let ready = self.readiness.part("catalog");
+        let (ready, health) = (self.readiness.part("catalog"), self.health.clone());
         tokio::spawn(async move {
             handle.ready().await;
             ready.set(true);
+            let name = <CatalogServiceServer<()> as NamedService>::NAME;
+            health.set_service_status(name, ServingStatus::Serving).await;
         });
         let stop = self.assembly.stop_of(Tier::Middle);
         let run = async move { service.run(stop).await.map_err(|e| part_failed("catalog", &e)) };
@@ -111,10 +140,12 @@ impl Roles<'_> {
         let service = payments::Service::open(config, self.client.clone(), settings.shards)
             .map_err(|error| part_failed("payments", &error))?;
         let (routes, handle) = (service.routes(), service.handle());
-        let ready = self.readiness.part("payments");
+        let (ready, health) = (self.readiness.part("payments"), self.health.clone());
         tokio::spawn(async move {
             handle.ready().await;
             ready.set(true);
+            let name = <PaymentsServiceServer<()> as NamedService>::NAME;
+            health.set_service_status(name, ServingStatus::Serving).await;
         });
         let stop = self.assembly.stop_of(Tier::Middle);
         let run = async move { service.run(stop).await.map_err(|e| part_failed("payments", &e)) };

@@ -13,9 +13,13 @@ use tokio_util::sync::DropGuard;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
-    limits::{BUDGET_MAX, RELAYED_STREAMS_MAX, RELAYED_UNANSWERED_MAX, STREAM_ANSWERS_MAX},
+    limits::{
+        BUDGET_MAX, RELAYED_STREAMS_MAX, RELAYED_UNANSWERED_MAX, STREAM_ANSWERS_MAX,
+        UNARY_TIMEOUT_MAX,
+    },
     rpc::{
         convert,
+        deadline::deadline,
         hold::{AnswerStream, Submitter},
         status::status,
     },
@@ -125,5 +129,29 @@ impl ClusterService for Cluster {
     ) -> Result<Response<pb::DescribeResponse>, Status> {
         let detail = "this process holds no replica; ask a node of the cluster";
         Err(Code::NotFound.to_status(detail))
+    }
+
+    async fn transfer_leader(
+        &self,
+        request: Request<pb::TransferLeaderRequest>,
+    ) -> Result<Response<pb::TransferLeaderResponse>, Status> {
+        let until = deadline(request.metadata(), UNARY_TIMEOUT_MAX);
+        Ok(Response::new(self.client.transfer_leader(request.into_inner(), until).await?))
+    }
+
+    async fn add_replica(
+        &self,
+        request: Request<pb::AddReplicaRequest>,
+    ) -> Result<Response<pb::ReplicaChangeResponse>, Status> {
+        let until = deadline(request.metadata(), UNARY_TIMEOUT_MAX);
+        Ok(Response::new(self.client.add_replica(request.into_inner(), until).await?))
+    }
+
+    async fn remove_replica(
+        &self,
+        request: Request<pb::RemoveReplicaRequest>,
+    ) -> Result<Response<pb::ReplicaChangeResponse>, Status> {
+        let until = deadline(request.metadata(), UNARY_TIMEOUT_MAX);
+        Ok(Response::new(self.client.remove_replica(request.into_inner(), until).await?))
     }
 }

@@ -214,10 +214,9 @@ mod tests {
     use std::collections::BTreeSet;
 
     use onsale_state::{Batch, Command, CommandKind};
-    use openraft::EmptyNode;
 
     use super::*;
-    use crate::raft::types::Membership;
+    use crate::raft::types::{Member, Membership};
 
     fn log_id(index: u64) -> LogId {
         LogId::new(CommittedLeaderId::new(7, 2), index)
@@ -227,7 +226,7 @@ mod tests {
         let tick = Command { not_after_ms: 9, kind: CommandKind::Tick };
         let batch = Batch { log_time_ms: 5, commands: vec![tick; entry_commands] };
         let voters = BTreeSet::from([1, 2, 3]);
-        let nodes = voters.iter().map(|id| (*id, EmptyNode {}));
+        let nodes = voters.iter().map(|id| (*id, Member { grpc: "h:1".to_owned() }));
         let members = Membership::new(
             vec![voters.clone()],
             nodes.collect::<std::collections::BTreeMap<_, _>>(),

@@ -4,20 +4,23 @@
 //! state: that is the shard's part.
 
 mod codec;
+mod lead;
 pub mod log_store;
+pub mod membership;
 pub(crate) mod network;
 pub mod snapshot;
 mod state_machine;
 pub mod types;
 
-use std::{collections::BTreeSet, path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use onsale_state::{Batch, Outcome, Shard};
 use openraft::{
-    EmptyNode, Raft, Snapshot, SnapshotPolicy,
+    Raft, Snapshot, SnapshotPolicy,
     error::{CheckIsLeaderError, InitializeError, RaftError},
     metrics::RaftMetrics,
+    raft::AppendEntriesResponse,
 };
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -26,10 +29,11 @@ use tonic::Status;
 pub(crate) use self::snapshot::make_dir_durable;
 pub use self::state_machine::Observer;
 use self::{
+    lead::Lead,
     network::{Network, Peers},
     snapshot::{SnapshotFile, Store},
     state_machine::{Machine, StateMachine},
-    types::{Proposal, TypeConfig},
+    types::{Member, Proposal, TypeConfig},
 };
 use crate::{
     error::{Error, ProposeError},
@@ -43,8 +47,8 @@ pub(crate) struct Parts<'a> {
     pub(crate) node: u64,
     pub(crate) data_dir: &'a Path,
     pub(crate) heartbeat_ms: u64,
-    /// From and to.
-    pub(crate) election_ms: (u64, u64),
+    /// How long a follower keeps to a silent leader.
+    pub(crate) election_ms: u64,
     pub(crate) snapshot_entries: u64,
     pub(crate) log: crate::log::ShardLog,
     pub(crate) shard: Arc<Mutex<Shard>>,
@@ -112,7 +116,8 @@ pub struct ReplicaStatus {
 pub struct Replica {
     raft: Raft<TypeConfig>,
     machine: Arc<Machine>,
-    metrics: watch::Receiver<RaftMetrics<u64, EmptyNode>>,
+    lead: Arc<Lead>,
+    metrics: watch::Receiver<RaftMetrics<u64, Member>>,
 }
 
 /// The outcomes of a submitted batch, when they come.
@@ -138,8 +143,10 @@ impl Replica {
         let config = openraft::Config {
             cluster_name: format!("shard-{shard}"),
             heartbeat_interval: parts.heartbeat_ms,
-            election_timeout_min: parts.election_ms.0,
-            election_timeout_max: parts.election_ms.1,
+            // The greater one is the lease; who asks when it is over is `shard::leadership`'s part.
+            election_timeout_min: parts.election_ms - 1,
+            election_timeout_max: parts.election_ms,
+            enable_elect: false,
             install_snapshot_timeout: SNAPSHOT_TIMEOUT.as_millis() as u64,
             max_payload_entries: APPEND_ENTRIES_MAX,
             replication_lag_threshold: parts.snapshot_entries * 2,
@@ -149,14 +156,15 @@ impl Replica {
         };
         let ended = |reason: String| Error::Replica { shard, reason };
         let config = Arc::new(config.validate().map_err(|error| ended(error.to_string()))?);
-        let network = Network { peers: parts.peers, shard: parts.shard_no };
+        let lead = Arc::new(Lead::new(parts.election_ms));
+        let network = Network { peers: parts.peers, lead: lead.clone(), shard: parts.shard_no };
         let log_store =
             log_store::LogStore::new(parts.log).behind(machine.store.durable()).timed(timeline);
         let state_machine = StateMachine(machine.clone());
         let raft = Raft::new(parts.node, config, network, log_store, state_machine).await;
         let raft = raft.map_err(|error| ended(error.to_string()))?;
         let metrics = raft.metrics();
-        Ok(Replica { raft, machine, metrics })
+        Ok(Replica { raft, machine, lead, metrics })
     }
 
     /// Hands a batch to openraft. From here on no answer means "unknown".
@@ -174,6 +182,12 @@ impl Replica {
     #[must_use]
     pub fn leader(&self) -> u64 {
         self.metrics.borrow().current_leader.unwrap_or(0)
+    }
+
+    /// What this replica is, and who leads as far as it knows (0 is nobody).
+    pub(crate) fn role_and_leader(&self) -> (Role, u64) {
+        let metrics = self.metrics.borrow();
+        (role(metrics.state), metrics.current_leader.unwrap_or(0))
     }
 
     /// Ends when this replica's role, leader or anything else openraft reports has changed.
@@ -195,8 +209,7 @@ impl Replica {
 
     /// Makes the first entry: these nodes are the voters. Nothing happens where there is one.
     pub(crate) async fn initialise(&self, voters: &[u64]) -> Result<(), Error> {
-        let voters: BTreeSet<u64> = voters.iter().copied().collect();
-        match self.raft.initialize(voters).await {
+        match self.raft.initialize(membership::founders(voters)).await {
             Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
             Err(error) => Err(Error::Other(format!("cannot make the first entry: {error}"))),
         }
@@ -207,16 +220,9 @@ impl Replica {
     pub fn status(&self) -> ReplicaStatus {
         let metrics = self.metrics.borrow();
         let index = |id: Option<types::LogId>| id.map_or(0, |id| id.index);
-        let role = match metrics.state {
-            openraft::ServerState::Leader => Role::Leader,
-            openraft::ServerState::Follower => Role::Follower,
-            openraft::ServerState::Candidate => Role::Candidate,
-            openraft::ServerState::Learner => Role::Learner,
-            openraft::ServerState::Shutdown => Role::Ended,
-        };
         let members = metrics.membership_config.membership();
         ReplicaStatus {
-            role,
+            role: role(metrics.state),
             leader: metrics.current_leader.unwrap_or(0),
             term: metrics.current_term,
             last_index: metrics.last_log_index.unwrap_or(0),
@@ -263,6 +269,9 @@ impl Replica {
         let request = codec::decode_append(payload).map_err(|error| refused(&error))?;
         let from = request.vote.leader_id.node_id;
         let answer = self.raft.append_entries(request).await.map_err(|error| ended(&error))?;
+        if !matches!(answer, AppendEntriesResponse::HigherVote(_)) {
+            self.heard();
+        }
         Ok((from, codec::encode_append_answer(&answer)))
     }
 
@@ -271,6 +280,9 @@ impl Replica {
         let request = codec::decode_vote(payload).map_err(|error| refused(&error))?;
         let from = request.vote.leader_id.node_id;
         let answer = self.raft.vote(request).await.map_err(|error| ended(&error))?;
+        if answer.vote_granted {
+            self.heard();
+        }
         Ok((from, codec::encode_vote_answer(&answer)))
     }
 
@@ -311,7 +323,7 @@ impl Submitted {
 }
 
 /// Tells when something about a replica has changed.
-pub(crate) struct Changes(watch::Receiver<RaftMetrics<u64, EmptyNode>>);
+pub(crate) struct Changes(watch::Receiver<RaftMetrics<u64, Member>>);
 
 impl Changes {
     /// Waits for the next change; `false` when the replica is gone.
@@ -322,6 +334,16 @@ impl Changes {
     /// Waits until this replica does not lead.
     pub(crate) async fn lost_lead(&mut self) {
         let _ = self.0.wait_for(|metrics| !metrics.state.is_leader()).await;
+    }
+}
+
+fn role(state: openraft::ServerState) -> Role {
+    match state {
+        openraft::ServerState::Leader => Role::Leader,
+        openraft::ServerState::Follower => Role::Follower,
+        openraft::ServerState::Candidate => Role::Candidate,
+        openraft::ServerState::Learner => Role::Learner,
+        openraft::ServerState::Shutdown => Role::Ended,
     }
 }
 

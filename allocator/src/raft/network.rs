@@ -1,9 +1,10 @@
 //! Owns how a replica calls its peers: one call at a time per shard and peer, over channels that
 //! all shards of the node share.
 //!
-//! openraft gives an append one heartbeat's time and drops it. Here the call goes on and the next
-//! one waits for it, so that a large entry gets through a slow link at all and a slow peer is not
-//! sent the same entries again and again. Must never hang: every call has an end of its own.
+//! openraft gives an append one heartbeat's time and drops it. Here the call goes on, the next one
+//! waits for it, and what it was answered is remembered: a large entry gets through a slow link
+//! once, and a slow peer is not sent it again and again. Must never hang: every call has an end of
+//! its own.
 
 use std::{
     collections::BTreeMap, future::Future, io, os::unix::fs::FileExt as _, sync::Arc,
@@ -13,7 +14,7 @@ use std::{
 use bytes::Bytes;
 use onsale_mesh::{Failure, Node, channel, limits::MESSAGE_BYTES_MAX};
 use onsale_proto::allocator::{
-    CheckpointsRequest, CheckpointsResponse, RaftRequest, RaftResponse,
+    CheckpointsRequest, CheckpointsResponse, RaftRequest, RaftResponse, TakeLeadRequest,
     raft_service_client::RaftServiceClient,
 };
 use openraft::{
@@ -26,14 +27,16 @@ use openraft::{
         AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse,
     },
 };
+use parking_lot::Mutex;
 use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, transport::Channel};
 
 use super::{
     codec,
+    lead::Lead,
     snapshot::SnapshotFile,
-    types::{TypeConfig, Vote},
+    types::{LogId, Member, TypeConfig, Vote},
 };
 use crate::{
     limits::{
@@ -43,7 +46,7 @@ use crate::{
 };
 
 type Client = RaftServiceClient<Channel>;
-type CallError = RPCError<u64, openraft::EmptyNode, RaftError<u64>>;
+type CallError = RPCError<u64, Member, RaftError<u64>>;
 
 /// The channels of a node to its peers, shared by all its shards.
 #[derive(Clone)]
@@ -54,7 +57,10 @@ pub(crate) struct Peers {
 struct PeersInner {
     cluster: String,
     clocks: Clocks,
-    peers: BTreeMap<u64, Peer>,
+    /// Addresses as configured; they lie over those of the membership.
+    given: BTreeMap<u64, String>,
+    /// Channels that were opened, by node and address.
+    open: Mutex<BTreeMap<(u64, String), Peer>>,
 }
 
 /// Entries and heartbeats, votes, and snapshots travel apart: none waits behind the other.
@@ -67,18 +73,50 @@ struct Peer {
 
 impl Peers {
     pub(crate) fn new(cluster: &str, nodes: &[Node], clocks: Clocks) -> Result<Peers, Failure> {
-        let client = |node: &Node| -> Result<Client, Failure> {
-            Ok(RaftServiceClient::new(channel::connect(&node.grpc)?)
+        let given = nodes.iter().map(|node| (node.id, node.grpc.clone())).collect();
+        let open = Mutex::default();
+        let inner = PeersInner { cluster: cluster.to_owned(), clocks, given, open };
+        let peers = Peers { inner: Arc::new(inner) };
+        for node in nodes {
+            peers.peer(node.id, &node.grpc)?;
+        }
+        Ok(peers)
+    }
+
+    /// The channels to a node; `grpc` is where its membership says that it is.
+    fn peer(&self, node: u64, grpc: &str) -> Result<Peer, Failure> {
+        let grpc = self.inner.given.get(&node).map_or(grpc, String::as_str);
+        let mut open = self.inner.open.lock();
+        if let Some(peer) = open.get(&(node, grpc.to_owned())) {
+            return Ok(peer.clone());
+        }
+        let client = || -> Result<Client, Failure> {
+            Ok(RaftServiceClient::new(channel::connect(grpc)?)
                 .max_decoding_message_size(MESSAGE_BYTES_MAX)
                 .max_encoding_message_size(MESSAGE_BYTES_MAX))
         };
-        let mut peers = BTreeMap::new();
-        for node in nodes {
-            let (appends, votes) = (client(node)?, client(node)?);
-            peers.insert(node.id, Peer { appends, votes, snapshots: client(node)? });
-        }
-        let inner = PeersInner { cluster: cluster.to_owned(), clocks, peers };
-        Ok(Peers { inner: Arc::new(inner) })
+        let peer = Peer { appends: client()?, votes: client()?, snapshots: client()? };
+        open.insert((node, grpc.to_owned()), peer.clone());
+        Ok(peer)
+    }
+
+    /// Asks a node to stand for election at once.
+    pub(crate) async fn take_lead(
+        &self,
+        node: u64,
+        grpc: &str,
+        request: TakeLeadRequest,
+    ) -> Result<(), Status> {
+        let request = TakeLeadRequest { cluster: self.inner.cluster.clone(), ..request };
+        let mut client = self.peer(node, grpc).map_err(Status::from)?.votes;
+        let asking = timeout(VOTE_TIMEOUT, client.take_lead(request)).await;
+        asking.map_err(|_| timed_out())?.map(drop)
+    }
+
+    /// The channels to a node that was called before or stands in the settings.
+    fn known(&self, node: u64) -> Option<Peer> {
+        let open = self.inner.open.lock();
+        open.iter().find(|((id, _), _)| *id == node).map(|(_, peer)| peer.clone())
     }
 
     /// What a peer's replicas were at their last checkpoints; `None` without an answer in time.
@@ -87,7 +125,7 @@ impl Peers {
         peer: u64,
         time: Duration,
     ) -> Option<CheckpointsResponse> {
-        let mut client = self.inner.peers.get(&peer)?.votes.clone();
+        let mut client = self.known(peer)?.votes;
         let request = CheckpointsRequest { cluster: self.inner.cluster.clone() };
         let answer = timeout(time, client.get_checkpoints(request)).await.ok()?.ok()?;
         Some(answer.into_inner())
@@ -102,26 +140,47 @@ impl Peers {
 /// Makes the connections of one shard's replica.
 pub(super) struct Network {
     pub(super) peers: Peers,
+    pub(super) lead: Arc<Lead>,
     pub(super) shard: u16,
 }
 
 /// One shard's connection to one peer.
 pub(super) struct Connection {
     peers: Peers,
+    lead: Arc<Lead>,
     peer: Option<Peer>,
     shard: u16,
     target: u64,
     /// An append that openraft gave up and that is still on its way.
-    under_way: Option<JoinHandle<Result<RaftResponse, Status>>>,
+    under_way: Option<UnderWay>,
+    /// One that it gave up and that got through.
+    landed: Option<Sent>,
+}
+
+/// What an append carried.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Sent {
+    vote: Vote,
+    prev: Option<LogId>,
+    /// Of the last entry that fitted; none for a heartbeat.
+    last: Option<LogId>,
+}
+
+struct UnderWay {
+    sent: Sent,
+    task: JoinHandle<Result<RaftResponse, Status>>,
 }
 
 impl RaftNetworkFactory<TypeConfig> for Network {
     type Network = Connection;
 
-    async fn new_client(&mut self, target: u64, _node: &openraft::EmptyNode) -> Connection {
-        let peer = self.peers.inner.peers.get(&target).cloned();
-        let (peers, shard) = (self.peers.clone(), self.shard);
-        Connection { peers, peer, shard, target, under_way: None }
+    async fn new_client(&mut self, target: u64, node: &Member) -> Connection {
+        let peer = self.peers.peer(target, &node.grpc);
+        if let Err(failure) = &peer {
+            tracing::error!(node = target, %failure, "a member cannot be called");
+        }
+        let (peers, shard, lead) = (self.peers.clone(), self.shard, self.lead.clone());
+        Connection { peers, lead, peer: peer.ok(), shard, target, under_way: None, landed: None }
     }
 }
 
@@ -131,25 +190,27 @@ impl RaftNetwork<TypeConfig> for Connection {
         rpc: AppendEntriesRequest<TypeConfig>,
         _option: RPCOption,
     ) -> Result<AppendEntriesResponse<u64>, CallError> {
-        if let Some(before) = &mut self.under_way {
-            let _ = before.await;
-            self.under_way = None;
+        if self.under_way.is_some() {
+            // Its failure is no news: this call will meet it, too.
+            if let Ok((sent, AppendEntriesResponse::Success)) = self.finish().await {
+                self.landed = Some(sent);
+            }
+        }
+        if let Some(answer) = self.landed.and_then(|sent| known_answer(&sent, &rpc)) {
+            return Ok(answer);
         }
         let mut client = self.peer()?.appends;
         let (payload, taken) = codec::encode_append(&rpc);
         let last = taken.checked_sub(1).and_then(|at| rpc.entries.get(at)).map(|e| e.log_id);
-        let all = taken == rpc.entries.len();
+        let sent = Sent { vote: rpc.vote, prev: rpc.prev_log_id, last };
         let request = self.peers.request(self.shard, payload);
-        let calling = tokio::spawn(async move {
+        let task = tokio::spawn(async move {
             let called = timeout(APPEND_TIMEOUT, client.append_entries(request)).await;
             called.map_err(|_| timed_out())?.map(tonic::Response::into_inner)
         });
-        let answer = self.under_way.insert(calling).await;
-        self.under_way = None;
-        let answer = answer.map_err(|error| network(&error))?.map_err(|e| failed(&e))?;
-        self.heard(&answer);
-        match codec::decode_append_answer(answer.payload).map_err(|error| network(&error))? {
-            AppendEntriesResponse::Success if !all => {
+        self.under_way = Some(UnderWay { sent, task });
+        match self.finish().await?.1 {
+            AppendEntriesResponse::Success if taken < rpc.entries.len() => {
                 Ok(AppendEntriesResponse::PartialSuccess(last))
             }
             other => Ok(other),
@@ -167,7 +228,11 @@ impl RaftNetwork<TypeConfig> for Connection {
         let answer = called.map_err(|_| failed(&timed_out()))?.map_err(|e| failed(&e))?;
         let answer = answer.into_inner();
         self.heard(&answer);
-        codec::decode_vote_answer(answer.payload).map_err(|error| network(&error))
+        let answer = codec::decode_vote_answer(answer.payload).map_err(|error| network(&error))?;
+        if !answer.vote_granted && answer.last_log_id > rpc.last_log_id {
+            self.lead.outrun();
+        }
+        Ok(answer)
     }
 
     async fn full_snapshot(
@@ -196,7 +261,38 @@ impl RaftNetwork<TypeConfig> for Connection {
     }
 }
 
+/// What an append that openraft gave up says about this one: entries that got through under the
+/// same vote, from the same place, need not be sent again.
+fn known_answer(
+    landed: &Sent,
+    rpc: &AppendEntriesRequest<TypeConfig>,
+) -> Option<AppendEntriesResponse<u64>> {
+    let last = landed.last?;
+    let same = landed.vote == rpc.vote && landed.prev == rpc.prev_log_id;
+    let place = rpc.entries.iter().position(|entry| entry.log_id == last).filter(|_| same)?;
+    Some(if place + 1 == rpc.entries.len() {
+        AppendEntriesResponse::Success
+    } else {
+        AppendEntriesResponse::PartialSuccess(Some(last))
+    })
+}
+
 impl Connection {
+    /// Waits for the append under way; dropped meanwhile, it stays under way.
+    #[allow(clippy::result_large_err)]
+    async fn finish(&mut self) -> Result<(Sent, AppendEntriesResponse<u64>), CallError> {
+        let Some(UnderWay { sent, task }) = &mut self.under_way else {
+            return Err(network(&io::Error::other("nothing is under way")));
+        };
+        let (sent, answer) = (*sent, task.await);
+        self.under_way = None;
+        let answer = answer.map_err(|error| network(&error))?.map_err(|e| failed(&e))?;
+        self.heard(&answer);
+        let answer =
+            codec::decode_append_answer(answer.payload).map_err(|error| network(&error))?;
+        Ok((sent, answer))
+    }
+
     // openraft asks for this error as it is.
     #[allow(clippy::result_large_err)]
     fn peer(&self) -> Result<Peer, CallError> {
@@ -271,4 +367,51 @@ fn failed(status: &Status) -> CallError {
 
 fn network<E: std::error::Error + 'static>(error: &E) -> CallError {
     RPCError::Network(NetworkError::new(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use openraft::CommittedLeaderId;
+
+    use super::*;
+    use crate::raft::types::{Entry, Payload};
+
+    fn log_id(index: u64) -> LogId {
+        LogId::new(CommittedLeaderId::new(3, 1), index)
+    }
+
+    /// Entries from after `prev` up to `last`.
+    fn append(term: u64, prev: u64, last: u64) -> AppendEntriesRequest<TypeConfig> {
+        let entry = |index| Entry { log_id: log_id(index), payload: Payload::Blank };
+        AppendEntriesRequest {
+            vote: Vote::new_committed(term, 1),
+            prev_log_id: Some(log_id(prev)),
+            entries: (prev + 1..=last).map(entry).collect(),
+            leader_commit: None,
+        }
+    }
+
+    #[test]
+    fn entries_that_got_through_late_are_not_sent_again() {
+        let vote = Vote::new_committed(3, 1);
+        let landed = Sent { vote, prev: Some(log_id(4)), last: Some(log_id(6)) };
+        let answer = |rpc| known_answer(&landed, &rpc);
+        assert!(matches!(answer(append(3, 4, 6)), Some(AppendEntriesResponse::Success)));
+        let more = answer(append(3, 4, 9));
+        assert!(
+            matches!(&more, Some(AppendEntriesResponse::PartialSuccess(Some(id))) if id.index == 6),
+            "{more:?}"
+        );
+    }
+
+    #[test]
+    fn what_got_through_says_nothing_of_other_terms_places_or_fewer_entries() {
+        let vote = Vote::new_committed(3, 1);
+        let landed = Sent { vote, prev: Some(log_id(4)), last: Some(log_id(6)) };
+        for rpc in [append(4, 4, 6), append(3, 5, 6), append(3, 4, 5), append(3, 4, 4)] {
+            assert!(known_answer(&landed, &rpc).is_none(), "{rpc:?}");
+        }
+        let heartbeat = Sent { last: None, ..landed };
+        assert!(known_answer(&heartbeat, &append(3, 4, 6)).is_none());
+    }
 }

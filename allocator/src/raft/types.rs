@@ -16,11 +16,20 @@ openraft::declare_raft_types!(
         D = Proposal,
         R = Outcomes,
         NodeId = u64,
-        Node = openraft::EmptyNode,
+        Node = Member,
         Entry = openraft::Entry<TypeConfig>,
         SnapshotData = SnapshotFile,
         AsyncRuntime = openraft::TokioRuntime,
 );
+
+/// What a membership says of a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// `host:port` of a node that was added; empty for one that the cluster was formed with, whose
+    /// address stands in the settings.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub grpc: String,
+}
 
 /// A log entry.
 pub type Entry = openraft::Entry<TypeConfig>;
@@ -31,11 +40,11 @@ pub type LogId = openraft::LogId<u64>;
 /// Whom this replica voted for, and whether a quorum did.
 pub type Vote = openraft::Vote<u64>;
 /// The shard's voters and learners.
-pub type Membership = openraft::Membership<u64, openraft::EmptyNode>;
+pub type Membership = openraft::Membership<u64, Member>;
 /// A membership and the entry it came with.
-pub type StoredMembership = openraft::StoredMembership<u64, openraft::EmptyNode>;
+pub type StoredMembership = openraft::StoredMembership<u64, Member>;
 /// What a snapshot contains.
-pub type SnapshotMeta = openraft::SnapshotMeta<u64, openraft::EmptyNode>;
+pub type SnapshotMeta = openraft::SnapshotMeta<u64, Member>;
 /// An error of the storage below openraft.
 pub type StorageError = openraft::StorageError<u64>;
 

@@ -172,17 +172,28 @@ impl Control {
 pub async fn resume_unfinished(control: Control) {
     let mut seen = BTreeSet::new();
     let mut reported = BTreeSet::new();
+    // Refused for good, as far as this leader can tell: every try would be an entry for nothing.
+    let mut refused = BTreeSet::new();
     loop {
         tokio::time::sleep(RESUME_PAUSE).await;
         if control.leads().is_err() {
             seen.clear();
+            refused.clear();
             continue;
         }
         let now = control.unfinished();
         // What was there a round ago already is not just another call's work.
         for &unfinished in now.intersection(&seen) {
+            if refused.contains(&unfinished) {
+                continue;
+            }
             let (event, revision) = unfinished;
             match control.finish(unfinished, Deadline::after(CONTROL_TIMEOUT)).await {
+                Err(status) if is_for_good(&status) => {
+                    let reason = status.message();
+                    tracing::error!(event, revision, reason, "an event can never be published so");
+                    refused.insert(unfinished);
+                }
                 Ok(_) => tracing::info!(event, revision, "finished an interrupted publication"),
                 Err(status) if reported.insert(unfinished) => {
                     let reason = status.message();
@@ -192,8 +203,15 @@ pub async fn resume_unfinished(control: Control) {
             }
         }
         reported.retain(|unfinished| now.contains(unfinished));
+        refused.retain(|unfinished| now.contains(unfinished));
         seen = now;
     }
+}
+
+/// Another try comes to the same.
+fn is_for_good(status: &Status) -> bool {
+    let code = Code::from_status(status);
+    leader_hint(status).is_none() && !code.retryable() && code != Code::Internal
 }
 
 /// A stored revision may get through without its caller: that is unknown, not a failure.

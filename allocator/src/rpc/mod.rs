@@ -10,6 +10,7 @@ pub mod directory;
 pub mod feed;
 pub mod hold;
 pub mod job;
+mod members;
 pub mod node;
 pub(crate) mod raft;
 pub(crate) mod staff;

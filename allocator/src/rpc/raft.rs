@@ -10,8 +10,8 @@ use onsale_mesh::Deadline;
 use onsale_proto::{
     Code,
     allocator::{
-        CheckpointsRequest, CheckpointsResponse, RaftRequest, RaftResponse,
-        raft_service_server::RaftService,
+        CheckpointsRequest, CheckpointsResponse, RaftRequest, RaftResponse, TakeLeadRequest,
+        TakeLeadResponse, raft_service_server::RaftService,
     },
 };
 use onsale_state::Batch;
@@ -22,7 +22,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{convert, deadline::deadline};
 use crate::{
-    limits::{SNAPSHOT_BYTES_MAX, SNAPSHOT_TIMEOUT},
+    limits::{PINNED_MS, SNAPSHOT_BYTES_MAX, SNAPSHOT_TIMEOUT},
     raft::snapshot::SnapshotFile,
     shard::{Group, Groups, log_time::Clocks},
 };
@@ -53,8 +53,12 @@ impl RaftApi {
     }
 
     fn group(&self, request: &RaftRequest) -> Result<&Group, Status> {
-        self.admit(&request.cluster)?;
-        let group = self.groups.get(request.shard as usize);
+        self.group_of(request.shard, &request.cluster)
+    }
+
+    fn group_of(&self, shard: u32, cluster: &str) -> Result<&Group, Status> {
+        self.admit(cluster)?;
+        let group = self.groups.get(shard as usize);
         group.ok_or_else(|| Code::NotFound.to_status("there is no such shard"))
     }
 
@@ -128,6 +132,29 @@ impl RaftService for RaftApi {
         let timed_out = |_| Status::deadline_exceeded("the snapshot took too long");
         let answer = receiving.await.map_err(timed_out)??;
         Ok(self.answer(0, 0, answer))
+    }
+
+    async fn take_lead(
+        &self,
+        request: Request<TakeLeadRequest>,
+    ) -> Result<Response<TakeLeadResponse>, Status> {
+        let request = request.into_inner();
+        let group = self.group_of(request.shard, &request.cluster)?;
+        let (replica, status) = (group.replica(), group.status());
+        if replica.is_leaving() {
+            return Err(Code::Conflict.to_status("this node is stopping"));
+        }
+        let fits = status.term == request.term
+            && status.leader == request.from
+            && status.last_index >= request.log_index;
+        if !fits {
+            return Err(Code::Conflict.to_status("this node does not follow that leader so far"));
+        }
+        if request.by_hand {
+            replica.pin(PINNED_MS);
+        }
+        replica.stand().await;
+        Ok(Response::new(TakeLeadResponse {}))
     }
 
     async fn propose(

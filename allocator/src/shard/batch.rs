@@ -264,6 +264,9 @@ impl Batcher {
 
     /// Lets time pass in an idle shard, where time has something to do.
     async fn tick(&mut self) {
+        let Ok(_permit) = self.room.clone().acquire_owned().await else {
+            return;
+        };
         if !self.replica.leads() {
             return;
         }

@@ -30,7 +30,7 @@ use crate::{
     feed::Hub,
     limits::BATCHES_IN_FLIGHT_MAX,
     metrics::ShardMetrics,
-    raft::{Observer, Replica, ReplicaStatus},
+    raft::{Observer, Replica, ReplicaStatus, membership::Members},
 };
 
 /// Live holds make log time go on at least so often, for whoever follows it.
@@ -56,6 +56,7 @@ struct Inner {
     replica: Replica,
     queue: mpsc::Sender<Item>,
     reads: mpsc::Sender<oneshot::Sender<Result<(), ProposeError>>>,
+    room: Arc<Semaphore>,
     metrics: ShardMetrics,
 }
 
@@ -162,18 +163,19 @@ impl Group {
     ) -> Group {
         let (queue, items) = mpsc::channel(queue_max);
         let (reads, readers) = mpsc::channel(READS_MAX);
+        let room = Arc::new(Semaphore::new(BATCHES_IN_FLIGHT_MAX));
         let batcher = Batcher {
             replica: replica.clone(),
             state: state.clone(),
             metrics: metrics.clone(),
             wrote_at: Instant::now(),
-            room: Arc::new(Semaphore::new(BATCHES_IN_FLIGHT_MAX)),
+            room: room.clone(),
         };
         tasks.spawn(batcher.run(items));
         tasks.spawn(ring(state.hub.clone()));
         tasks.spawn(confirm_reads(replica.clone(), readers));
         tasks.spawn(watch_leader(no, replica.clone(), metrics.clone()));
-        let inner = Inner { no, state, replica, queue, reads, metrics };
+        let inner = Inner { no, state, replica, queue, reads, room, metrics };
         Group { inner: Arc::new(inner) }
     }
 
@@ -346,8 +348,19 @@ impl Group {
         self.inner.replica.voters()
     }
 
+    /// The shard's members as this node knows them.
+    #[must_use]
+    pub fn members(&self) -> Members {
+        self.inner.replica.members()
+    }
+
     pub(crate) fn replica(&self) -> &Replica {
         &self.inner.replica
+    }
+
+    /// Room for batches on their way through the log; whoever has all of it is alone.
+    pub(super) fn room(&self) -> &Arc<Semaphore> {
+        &self.inner.room
     }
 
     pub(crate) fn metrics(&self) -> &ShardMetrics {

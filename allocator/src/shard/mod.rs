@@ -4,6 +4,8 @@
 
 pub mod batch;
 pub mod group;
+pub(crate) mod hand_over;
+pub mod identity;
 pub mod leadership;
 pub mod log_time;
 pub mod placement;

@@ -8,120 +8,26 @@
 //!    gets its first entry from the node that should lead it; so leaders are spread from the start,
 //!    and no node can be without an identity when the first entry is made.
 //!
+//! A node that joins a running cluster (`Config::join`) takes on its identity once a majority of
+//! the members said that its number is new, makes no first entry, and is part of the cluster when
+//! it has been made a member of every shard.
+//!
 //! Must never let a lost disk look like a fresh one, nor vote before the identity is on disk.
 
-use std::{
-    fs::{self, File},
-    io::{self, Write as _},
-    path::{Path, PathBuf},
-    time::Instant,
-};
+use std::{collections::BTreeMap, path::PathBuf, time::Instant};
 
 use futures_util::future::join_all;
 use onsale_mesh::{Deadline, Failure, ShardClient};
-use onsale_proto::allocator::DescribeResponse;
-use serde::{Deserialize, Serialize};
+use onsale_proto::allocator::{DescribeResponse, Member};
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::{Groups, leadership};
+pub use super::identity::Identity;
+use super::{Group, Groups, leadership};
 use crate::{
     Config, Error,
-    config::StateLimits,
     limits::{DESCRIBE_TIMEOUT, FORMING_PAUSE, FORMING_REPORT_INTERVAL},
 };
-
-const FILE: &str = "identity.json";
-
-/// Who a folder's node is. Its limits, not the settings', are the shards': replicas must have the
-/// same ones.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Identity {
-    version: u32,
-    /// The cluster's name.
-    pub cluster: String,
-    /// The node's number.
-    pub node: u64,
-    /// Selling shards.
-    pub shards: u32,
-    /// Bounds of the shards' state.
-    pub limits: StateLimits,
-    /// What the nodes agreed on.
-    pub fingerprint: String,
-    /// Every shard had its first entry here.
-    pub formed: bool,
-}
-
-impl Identity {
-    /// The identity that these settings give.
-    #[must_use]
-    pub fn of(config: &Config) -> Identity {
-        Identity {
-            version: 1,
-            cluster: config.cluster.clone(),
-            node: config.node,
-            shards: config.shards,
-            limits: config.limits,
-            fingerprint: config.fingerprint(),
-            formed: false,
-        }
-    }
-
-    /// The identity of a folder; `None` where there is none.
-    ///
-    /// # Errors
-    /// When the file cannot be read.
-    pub fn read(data_dir: &Path) -> Result<Option<Identity>, Error> {
-        let path = data_dir.join(FILE);
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(Error::io(path, error)),
-        };
-        let identity = serde_json::from_slice(&bytes);
-        identity.map(Some).map_err(|error| Error::io(path, io::Error::other(error)))
-    }
-
-    /// Writes the identity; it is durable on return.
-    ///
-    /// # Errors
-    /// When the disk refuses.
-    pub fn write(&self, data_dir: &Path) -> Result<(), Error> {
-        let path = data_dir.join(FILE);
-        self.write_to(&path, data_dir).map_err(|error| Error::io(path, error))
-    }
-
-    fn write_to(&self, path: &Path, data_dir: &Path) -> io::Result<()> {
-        let tmp = path.with_extension("json.tmp");
-        let mut file = File::create(&tmp)?;
-        file.write_all(&serde_json::to_vec_pretty(self)?)?;
-        file.sync_all()?;
-        fs::rename(&tmp, path)?;
-        File::open(data_dir)?.sync_all()
-    }
-
-    /// Whether these settings may use this identity's folder.
-    ///
-    /// # Errors
-    /// `ForeignFolder` or `FixedSetting`.
-    pub fn check(&self, config: &Config) -> Result<(), Error> {
-        let file = config.data_dir.join(FILE);
-        if self.cluster != config.cluster || self.node != config.node {
-            let (node, cluster) = (self.node, self.cluster.clone());
-            return Err(Error::ForeignFolder { folder: config.data_dir.clone(), node, cluster });
-        }
-        let fixed = |what, formed, now| Error::FixedSetting { what, formed, now, file };
-        if self.shards != config.shards {
-            let (formed, now) = (self.shards.to_string(), config.shards.to_string());
-            return Err(fixed("shards", formed, now));
-        }
-        if self.limits != config.limits {
-            let (formed, now) = (format!("{:?}", self.limits), format!("{:?}", config.limits));
-            return Err(fixed("limits", formed, now));
-        }
-        Ok(())
-    }
-}
 
 /// Where this node stands on the way to being part of a cluster.
 #[derive(Debug)]
@@ -129,8 +35,14 @@ pub(crate) struct Standing {
     pub(crate) node: u64,
     pub(crate) cluster: String,
     pub(crate) fingerprint: String,
+    /// What a node that joins must agree on.
+    pub(crate) settings: String,
+    /// Addresses as configured.
+    pub(crate) addresses: BTreeMap<u64, String>,
     data_dir: PathBuf,
     ids: Vec<u64>,
+    join: bool,
+    identity: Mutex<Identity>,
     identified: watch::Sender<bool>,
     formed: watch::Sender<bool>,
 }
@@ -149,8 +61,12 @@ impl Standing {
             node: config.node,
             cluster: config.cluster.clone(),
             fingerprint: config.fingerprint(),
+            settings: config.settings_fingerprint(),
+            addresses: config.nodes.iter().map(|node| (node.id, node.grpc.clone())).collect(),
             data_dir: config.data_dir.clone(),
             ids: config.node_ids(),
+            join: identity.map_or(config.join, |identity| identity.joined),
+            identity: Mutex::new(identity.cloned().unwrap_or_else(|| Identity::of(config))),
             identified: watch::Sender::new(identity.is_some()),
             formed: watch::Sender::new(identity.is_some_and(|identity| identity.formed)),
         }
@@ -174,16 +90,14 @@ impl Standing {
 
     /// Takes this node from wherever it stands to being part of the cluster. Never gives up on
     /// peers that cannot be reached; says so in the log.
-    pub(crate) async fn form(
-        &self,
-        config: &Config,
-        client: &ShardClient,
-        groups: &Groups,
-    ) -> Result<(), Error> {
-        let mut identity = Identity::of(config);
+    pub(crate) async fn form(&self, client: &ShardClient, groups: &Groups) -> Result<(), Error> {
         if !self.is_identified() {
-            self.rounds(client, |answers| self.may_identify(answers)).await?;
-            identity.write(&self.data_dir)?;
+            self.rounds(client, |answers| match self.join {
+                true => self.may_join(answers),
+                false => self.may_identify(answers),
+            })
+            .await?;
+            self.keep(|_| {})?;
             self.identified.send_replace(true);
             tracing::info!(node = self.node, cluster = %self.cluster, "identity is on disk");
         }
@@ -191,17 +105,45 @@ impl Standing {
             return Ok(());
         }
         let mut all_known = false;
-        self.rounds(client, |answers| {
-            all_known = all_known || self.all_identified(answers);
-            Ok(self.initialised(groups, all_known, answers))
-        })
-        .await?;
-        self.first_entries(client, groups).await?;
-        identity.formed = true;
-        identity.write(&self.data_dir)?;
+        if self.join {
+            self.rounds(client, |_| Ok(self.is_member(groups))).await?;
+        } else {
+            self.rounds(client, |answers| {
+                all_known = all_known || self.all_identified(answers);
+                Ok(self.initialised(groups, all_known, answers))
+            })
+            .await?;
+            self.first_entries(client, groups).await?;
+        }
+        self.keep(|identity| identity.formed = true)?;
         self.formed.send_replace(true);
         tracing::info!(node = self.node, cluster = %self.cluster, "part of the cluster");
         Ok(())
+    }
+
+    /// Changes the identity and writes it down; durable on return.
+    fn keep(&self, change: impl FnOnce(&mut Identity)) -> Result<(), Error> {
+        let mut identity = self.identity.lock();
+        change(&mut identity);
+        identity.write(&self.data_dir)
+    }
+
+    /// Numbers that were members once and are no more.
+    pub(crate) fn retired(&self) -> Vec<u64> {
+        self.identity.lock().retired.clone()
+    }
+
+    /// Writes down who the members are now, and whose number is used up.
+    pub(crate) fn remember_members(&self, now: &[u64]) -> Result<(), Error> {
+        if self.identity.lock().members == now {
+            return Ok(());
+        }
+        self.keep(|identity| {
+            let gone = identity.members.iter().copied().filter(|id| !now.contains(id));
+            let gone: Vec<u64> = gone.filter(|id| !identity.retired.contains(id)).collect();
+            identity.retired.extend(gone);
+            identity.members = now.to_vec();
+        })
     }
 
     /// Asks all peers again and again until `judge` is satisfied.
@@ -228,6 +170,68 @@ impl Standing {
         }
     }
 
+    fn lost(&self, peer: u64) -> Error {
+        Error::Emptied {
+            node: self.node,
+            cluster: self.cluster.clone(),
+            folder: self.data_dir.clone(),
+            peer,
+            ask: self.addresses.get(&peer).cloned().unwrap_or_default(),
+        }
+    }
+
+    /// An empty folder of a node that joins: is its number new to the cluster?
+    fn may_join(
+        &self,
+        answers: &[(u64, Result<DescribeResponse, Failure>)],
+    ) -> Result<Round, Error> {
+        let known = answers.iter().filter_map(|(_, answer)| answer.as_ref().ok());
+        let known: Vec<&DescribeResponse> = known.filter(|answer| answer.initialised).collect();
+        for answer in &known {
+            if answer.settings != self.settings {
+                return Err(Error::Disagreement {
+                    peer: answer.node,
+                    theirs: answer.settings.clone(),
+                    cluster: answer.cluster.clone(),
+                    ours: self.settings.clone(),
+                });
+            }
+            let has_voted = |member: &Member| member.node == self.node && member.voter;
+            if answer.members.iter().any(has_voted) || answer.retired.contains(&self.node) {
+                return Err(self.lost(answer.node));
+            }
+        }
+        let newest = known.iter().max_by_key(|answer| answer.members_index);
+        let voters: Vec<u64> = newest.map_or_else(Vec::new, |answer| {
+            answer.members.iter().filter(|member| member.voter).map(|m| m.node).collect()
+        });
+        let answered = voters.iter().filter(|id| known.iter().any(|answer| answer.node == **id));
+        if !voters.is_empty() && answered.count() > voters.len() / 2 {
+            return Ok(Round::Done);
+        }
+        Ok(Round::Wait(format!(
+            "a majority of the cluster's voters must say that node {} is new; cluster.nodes must \
+             name them (known voters: {voters:?})",
+            self.node
+        )))
+    }
+
+    /// With an identity, joining: has this node been made a member?
+    fn is_member(&self, groups: &Groups) -> Round {
+        let member = |group: &&Group| group.replica().members().nodes.contains_key(&self.node);
+        let missing: Vec<u16> =
+            groups.iter().filter(|group| !member(group)).map(Group::no).collect();
+        if missing.is_empty() {
+            return Round::Done;
+        }
+        let own = self.addresses.get(&self.node).map_or("HOST:PORT", String::as_str);
+        Round::Wait(format!(
+            "this node is no member of the shards {missing:?} yet; run `onsale cluster \
+             add-replica --node {} --grpc {own}`",
+            self.node
+        ))
+    }
+
     /// An empty folder: may this node be new?
     fn may_identify(
         &self,
@@ -245,14 +249,9 @@ impl Standing {
             };
             let agrees = answer.fingerprint == self.fingerprint && answer.node == *peer;
             match (answer.initialised, agrees) {
-                (true, true) => {
-                    return Err(Error::Emptied {
-                        node: self.node,
-                        cluster: self.cluster.clone(),
-                        folder: self.data_dir.clone(),
-                        peer: *peer,
-                    });
-                }
+                (true, true) => return Err(self.lost(*peer)),
+                // Members have changed since our list was written.
+                (true, false) if answer.settings == self.settings => return Err(self.lost(*peer)),
                 (true, false) => {
                     return Err(Error::Disagreement {
                         peer: *peer,
@@ -325,9 +324,18 @@ impl Standing {
         for group in groups.iter() {
             let mut changes = group.replica().changes();
             while !group.status().initialised {
-                if !changes.next().await {
-                    let reason = "the replica has ended".to_owned();
-                    return Err(Error::Replica { shard: group.no().into(), reason });
+                let changing = tokio::time::timeout(FORMING_REPORT_INTERVAL, changes.next());
+                match changing.await {
+                    Ok(true) => {}
+                    Ok(false) => {
+                        let reason = "the replica has ended".to_owned();
+                        return Err(Error::Replica { shard: group.no().into(), reason });
+                    }
+                    Err(_) => {
+                        let by = leadership::preferred(group.no().into(), &self.ids);
+                        let shard = group.no();
+                        tracing::info!(shard, "waiting: node {by} has to make the first entry");
+                    }
                 }
             }
         }
@@ -337,6 +345,8 @@ impl Standing {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use onsale_mesh::Node;
 
     use super::*;
@@ -354,24 +364,6 @@ mod tests {
             fingerprint: standing.fingerprint.clone(),
             ..DescribeResponse::default()
         }
-    }
-
-    #[test]
-    fn an_identity_is_read_back_and_another_nodes_folder_refused() {
-        let dir = tempfile::tempdir().expect("a folder");
-        let config = config(dir.path());
-        assert!(Identity::read(dir.path()).expect("reads").is_none());
-        let identity = Identity::of(&config);
-        identity.write(dir.path()).expect("writes");
-        let back = Identity::read(dir.path()).expect("reads").expect("is there");
-        assert_eq!(back, identity);
-        assert!(back.check(&config).is_ok());
-        let other = Config { node: 2, ..config.clone() };
-        assert!(matches!(back.check(&other), Err(Error::ForeignFolder { node: 1, .. })));
-        let other = Config { cluster: "b".to_owned(), ..config.clone() };
-        assert!(matches!(back.check(&other), Err(Error::ForeignFolder { .. })));
-        let other = Config { shards: 9, ..config };
-        assert!(matches!(back.check(&other), Err(Error::FixedSetting { .. })));
     }
 
     #[test]
@@ -393,5 +385,70 @@ mod tests {
         let knows = DescribeResponse { initialised: true, ..answer(&standing, 3) };
         let refused = judge(Ok(knows)).err().expect("refused").to_string();
         assert!(refused.contains("onsale cluster remove-replica --node 1"), "{refused}");
+    }
+
+    fn joining(dir: &Path) -> Standing {
+        let nodes = [1, 2, 3, 4].map(|id| Node { id, grpc: format!("127.0.0.1:{}", 7000 + id) });
+        let nodes = nodes.to_vec();
+        Standing::new(&Config { node: 4, nodes, join: true, ..config(dir) }, None)
+    }
+
+    /// A node of a running cluster of three.
+    fn member(standing: &Standing, node: u64) -> (u64, Result<DescribeResponse, Failure>) {
+        let voter = |node| Member { node, grpc: String::new(), voter: true };
+        let described = DescribeResponse {
+            node,
+            initialised: true,
+            settings: standing.settings.clone(),
+            members: vec![voter(1), voter(2), voter(3)],
+            members_index: 1,
+            ..DescribeResponse::default()
+        };
+        (node, Ok(described))
+    }
+
+    #[test]
+    fn a_new_number_joins_when_a_majority_of_the_voters_does_not_know_it() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let standing = joining(dir.path());
+        let away = (3, Err(Failure::new(onsale_proto::Code::Unavailable, "no")));
+        let two = [member(&standing, 1), member(&standing, 2), away.clone()];
+        assert!(matches!(standing.may_join(&two), Ok(Round::Done)));
+        let one = [member(&standing, 1), away.clone()];
+        assert!(matches!(standing.may_join(&one), Ok(Round::Wait(_))), "one may not know");
+        let empty = [(1, Ok(DescribeResponse { initialised: false, ..two[0].1.clone().unwrap() }))];
+        assert!(matches!(standing.may_join(&empty), Ok(Round::Wait(_))), "no cluster yet");
+    }
+
+    #[test]
+    fn a_number_that_has_voted_or_was_taken_away_never_joins() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let standing = joining(dir.path());
+        let (_, knows) = member(&standing, 2);
+        let mut voter = knows.clone().expect("an answer");
+        voter.members.push(Member { node: 4, grpc: "x:1".to_owned(), voter: true });
+        let lost = standing.may_join(&[member(&standing, 1), (2, Ok(voter.clone()))]);
+        assert!(matches!(lost, Err(Error::Emptied { node: 4, peer: 2, .. })));
+        let mut retired = knows.expect("an answer");
+        retired.retired.push(4);
+        let lost = standing.may_join(&[member(&standing, 1), (2, Ok(retired))]);
+        assert!(matches!(lost, Err(Error::Emptied { .. })));
+        // A learner that has never voted may begin again.
+        voter.members.last_mut().expect("it").voter = false;
+        let again = standing.may_join(&[member(&standing, 1), (2, Ok(voter))]);
+        assert!(matches!(again, Ok(Round::Done)));
+    }
+
+    #[test]
+    fn a_number_is_used_up_once_its_node_is_no_member_any_more() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let config = config(dir.path());
+        let standing = Standing::new(&config, None);
+        standing.remember_members(&[1, 2, 3]).expect("written");
+        standing.remember_members(&[1, 2, 3, 4]).expect("written");
+        standing.remember_members(&[1, 2, 4]).expect("written");
+        assert_eq!(standing.retired(), [3]);
+        let back = Identity::read(dir.path()).expect("reads").expect("is there");
+        assert_eq!((back.members, back.retired), (vec![1, 2, 4], vec![3]));
     }
 }

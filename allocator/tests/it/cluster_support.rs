@@ -127,6 +127,23 @@ impl Cluster {
         Ok(())
     }
 
+    /// The settings of one more node that joins; its place.
+    pub fn newcomer(&mut self, id: u64) -> usize {
+        let own = Node { id, grpc: free_address().to_string() };
+        let data_dir = self._dir.path().join(format!("node-{id}"));
+        let mut config = Config { node: id, join: true, data_dir, ..self.configs[0].clone() };
+        config.nodes.push(own);
+        self.configs.push(config);
+        self.nodes.push(None);
+        self.configs.len() - 1
+    }
+
+    /// How many shards each running node leads, by its own word.
+    pub fn leads(&self) -> Vec<usize> {
+        let led = |node: &Running| node.handle.groups().iter().filter(|g| g.leads()).count();
+        self.nodes.iter().flatten().map(led).collect()
+    }
+
     /// Ends a node in the middle of whatever it does.
     pub fn kill(&mut self, at: usize) {
         self.nodes[at] = None;

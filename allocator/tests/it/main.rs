@@ -6,6 +6,7 @@ mod cluster_buyers;
 mod cluster_checkpoints;
 mod cluster_failures;
 mod cluster_log;
+mod cluster_members;
 mod cluster_soak;
 mod cluster_support;
 mod cluster_time;

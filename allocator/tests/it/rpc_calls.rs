@@ -305,7 +305,8 @@ fn an_interrupted_publication_is_finished_by_whoever_leads() {
     eventually("the event is published", || {
         let control = cluster.handle(next).group(0).expect("the control group");
         control.read(|shard| {
-            let record = shard.document("evt_orphan").expect("stored");
+            // A new leader applies what was committed before it a moment after it was elected.
+            let record = shard.document("evt_orphan")?;
             (record.published.is_some() && record.prepared.is_none()).then_some(())
         })
     });

@@ -18,6 +18,7 @@ pub struct Settings {
     pub ops_listen: SocketAddr,
     pub cluster: String,
     pub nodes: Vec<Node>,
+    pub join: bool,
     pub shards: u32,
     pub secret_file: PathBuf,
     pub log_segment_bytes: u64,
@@ -60,7 +61,7 @@ impl Settings {
         if unique.len() != ids.len() {
             wrong.push("cluster.nodes: a number stands twice".to_owned());
         }
-        if ids.len().is_multiple_of(2) {
+        if ids.len().is_multiple_of(2) && !settings.join {
             wrong.push("cluster.nodes: a majority needs an odd number of nodes".to_owned());
         }
         if settings.public_url.ends_with('/') {
@@ -82,6 +83,7 @@ impl Settings {
             ops_listen: reader.parsed("node.ops_listen", UNSPECIFIED),
             cluster: reader.text("cluster.name"),
             nodes: reader.nodes("cluster.nodes"),
+            join: reader.flag("cluster.join"),
             shards: u32::try_from(reader.number("cluster.shards", 1, 256)).unwrap_or(1),
             secret_file: reader.text("cluster.secret_file").into(),
             log_segment_bytes: reader.number("allocator.log_segment_bytes", 10 << 20, 1 << 30),
@@ -118,6 +120,10 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn text(&mut self, path: &str) -> String {
         self.layers.value(path).and_then(Value::as_str).unwrap_or_default().to_owned()
+    }
+
+    fn flag(&mut self, path: &str) -> bool {
+        self.layers.value(path).and_then(Value::as_bool).unwrap_or_default()
     }
 
     fn optional(&mut self, path: &str) -> Option<String> {

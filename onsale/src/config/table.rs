@@ -40,6 +40,12 @@ pub const SETTINGS: &[Setting] = &[
         "Every allocator node as \"number=host:port\"; an odd number, the same on all nodes.",
     ),
     setting(
+        "cluster.join",
+        "false",
+        "true: this node is added to a running cluster with `onsale cluster add-replica`;\n\
+         cluster.nodes names nodes of that cluster and this one.",
+    ),
+    setting(
         "cluster.shards",
         "4",
         "Shards that sell events, 1 to 256; fixed when the cluster forms.",

@@ -54,11 +54,13 @@ pub async fn demo(args: DemoArgs) -> Result<Exit, Failed> {
 
     let client = ShardClient::new(demo.nodes.clone())?;
     let settings = demo.settings(&args, None);
+    tokio::spawn(client.clone().keep_current());
     let mut roles = Roles {
         assembly: &mut assembly,
         client: client.clone(),
         settings: &settings,
         readiness: &readiness,
+        health: server::HealthReporter::new(),
         secret,
     };
     let mut routes = server::merge(roles.front()?, roles.catalog()?);
@@ -138,6 +140,7 @@ impl Demo {
             ops_listen: args.ops_listen,
             cluster: CLUSTER.to_owned(),
             nodes: self.nodes.clone(),
+            join: false,
             shards: SHARDS,
             secret_file: self.folder.secret_file(),
             log_segment_bytes: 16 << 20,
@@ -185,6 +188,7 @@ impl Demo {
                 client: ShardClient::new(self.nodes.clone())?,
                 settings: &settings,
                 readiness: &readiness,
+                health: server::HealthReporter::new(),
                 secret: secret.clone(),
             };
             let routes = roles.allocator().await?;

@@ -7,9 +7,11 @@ mod bad_input;
 #[allow(dead_code)]
 mod client;
 mod cluster;
+mod nodes;
 mod oversell;
 mod processes;
 mod purchase;
+mod rolling;
 mod support;
 mod tidy;
 #[path = "../../../edge/tests/it/walk.rs"]
