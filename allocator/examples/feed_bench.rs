@@ -14,7 +14,7 @@ use onsale_allocator::feed::{Hub, Subscription};
 use onsale_state::{
     Batch, Command, CommandKind, HoldId, Limits, Shard,
     command::{
-        Hold, HoldItem, Idempotency, OpenOnsale, ReleaseHold, RowSpec, Rules, SectionKind,
+        Focus, Hold, HoldItem, Idempotency, OpenOnsale, ReleaseHold, RowSpec, Rules, SectionKind,
         SectionSpec,
     },
 };
@@ -97,11 +97,12 @@ fn reserve(hold: HoldId) -> CommandKind {
 }
 
 fn arena() -> OpenOnsale {
-    let row = |no| RowSpec { label: format!("{no}").into(), seats: 20, accessible: vec![] };
+    let row = |no| RowSpec { label: format!("{no}").into(), seats: 20, ..RowSpec::default() };
     let section = |no: u32| SectionSpec {
         key: format!("{no}").into(),
         category: 0,
         kind: SectionKind::Seated { rows: (0..50).map(row).collect() },
+        focus: Focus::default(),
     };
     OpenOnsale {
         event: 1,
@@ -116,6 +117,7 @@ fn arena() -> OpenOnsale {
             seats_per_buyer_max: 0,
             hold_ttl_ms: 600_000,
             hold_extensions_max: 0,
+            no_orphans: false,
         },
         offer: None,
     }

@@ -28,7 +28,7 @@ use onsale_proto::keyed::Secret;
 use onsale_state::{
     Command, CommandKind, HoldId,
     command::{
-        Hold, HoldItem, Idempotency, OpenOnsale, ReleaseHold, RowSpec, Rules, SectionKind,
+        Focus, Hold, HoldItem, Idempotency, OpenOnsale, ReleaseHold, RowSpec, Rules, SectionKind,
         SectionSpec,
     },
 };
@@ -171,13 +171,14 @@ fn reserve(place: u32, turn: u32) -> CommandKind {
 
 fn stadium(event: u32) -> OpenOnsale {
     let rows = || -> Vec<RowSpec> {
-        let row = |no| RowSpec { label: format!("{no}").into(), seats: 20, accessible: vec![] };
+        let row = |no| RowSpec { label: format!("{no}").into(), seats: 20, ..RowSpec::default() };
         (0..100).map(row).collect()
     };
     let section = |no: u32| SectionSpec {
         key: format!("{no}").into(),
         category: 0,
         kind: SectionKind::Seated { rows: rows() },
+        focus: Focus::default(),
     };
     OpenOnsale {
         event,
@@ -193,6 +194,7 @@ fn stadium(event: u32) -> OpenOnsale {
             seats_per_buyer_max: 8,
             hold_ttl_ms: 86_400_000,
             hold_extensions_max: 0,
+            no_orphans: false,
         },
     }
 }

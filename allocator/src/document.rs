@@ -8,7 +8,7 @@ use onsale_mesh::Failure;
 use onsale_proto::{Code, catalog as pb, id};
 use onsale_state::{
     EventNo, SectionNo, ShardNo,
-    command::{ChangeOnsale, OpenOnsale, RowSpec, Rules, SectionKind, SectionSpec},
+    command::{ChangeOnsale, Focus, OpenOnsale, RowSpec, Rules, SectionKind, SectionSpec},
     limits::{
         DOCUMENT_BYTES_MAX, EVENT_CATEGORIES_MAX, EVENT_SEATS_MAX, EVENT_SECTIONS_MAX,
         HOLD_SEATS_MAX, HOLD_TTL_MS_MAX, HOLD_TTL_MS_MIN, NAME_BYTES_MAX, PRICE_MINOR_MAX,
@@ -183,17 +183,24 @@ pub fn section_specs(document: &pb::EventDocument) -> Result<Vec<SectionSpec>, F
         } else {
             let mut rows = Vec::with_capacity(section.rows.len());
             for row in &section.rows {
-                let accessible = row.accessible.iter().map(|&no| narrow(at, "rows", no));
+                let numbers = |list: &[u32]| -> Result<Vec<u16>, Failure> {
+                    list.iter().map(|&no| narrow(at, "rows", no)).collect()
+                };
                 rows.push(RowSpec {
                     label: row.label.as_str().into(),
                     seats: narrow(at, "rows", row.seats)?,
-                    accessible: accessible.collect::<Result<_, _>>()?,
+                    accessible: numbers(&row.accessible)?,
+                    companion: numbers(&row.companion)?,
                 });
             }
             SectionKind::Seated { rows }
         };
         let category = narrow(at, "category", section.category)?;
-        specs.push(SectionSpec { key: section.key.as_str().into(), category, kind });
+        let focus = Focus {
+            row: section.focal_row.max(1),
+            seat: narrow(at, "focal_seat", section.focal_seat)?,
+        };
+        specs.push(SectionSpec { key: section.key.as_str().into(), category, kind, focus });
     }
     Ok(specs)
 }
@@ -239,10 +246,17 @@ fn check_sections(sections: &[pb::Section], categories: usize) -> Result<(), Fai
             let remedy = format!("must be a place in the list of {categories} categories, from 0");
             return Err(Failure::invalid(field("category"), remedy));
         }
+        if section.rows.is_empty() && (section.focal_row > 0 || section.focal_seat > 0) {
+            let remedy = "must be absent where there are no rows";
+            return Err(Failure::invalid(field("focal_row"), remedy));
+        }
         match (section.rows.is_empty(), section.capacity) {
             (true, 0) => return Err(Failure::invalid(field("rows"), "or a capacity is required")),
             (true, capacity) => places += u64::from(capacity),
-            (false, 0) => places += check_rows(at, section, &mut row_names)?,
+            (false, 0) => {
+                places += check_rows(at, section, &mut row_names)?;
+                check_focal_point(at, section)?;
+            }
             (false, _) => {
                 return Err(Failure::invalid(field("capacity"), "must be absent beside rows"));
             }
@@ -251,6 +265,20 @@ fn check_sections(sections: &[pb::Section], categories: usize) -> Result<(), Fai
             let remedy = format!("must have at most {EVENT_SEATS_MAX} places in all");
             return Err(Failure::invalid("/sections", remedy));
         }
+    }
+    Ok(())
+}
+
+fn check_focal_point(at: usize, section: &pb::Section) -> Result<(), Failure> {
+    let field = |name: &str| format!("/sections/{at}/{name}");
+    let row = section.focal_row.max(1) as usize - 1;
+    let Some(row) = section.rows.get(row) else {
+        let remedy = format!("must be one of the {} rows, from 1", section.rows.len());
+        return Err(Failure::invalid(field("focal_row"), remedy));
+    };
+    if section.focal_seat > row.seats {
+        let remedy = format!("must be one of the focal row's {} seats, from 1", row.seats);
+        return Err(Failure::invalid(field("focal_seat"), remedy));
     }
     Ok(())
 }
@@ -270,13 +298,21 @@ fn check_rows(
             return Err(Failure::invalid(field("label"), remedy));
         }
         number(&field("seats"), u64::from(row.seats), 1, u64::from(ROW_SEATS_MAX))?;
-        let mut last = 0;
-        for (place, &no) in row.accessible.iter().enumerate() {
-            if no <= last || no > row.seats {
-                let remedy = format!("must be ascending numbers from 1 to {}", row.seats);
-                return Err(Failure::invalid(field(&format!("accessible/{place}")), remedy));
+        for (list, numbers) in [("accessible", &row.accessible), ("companion", &row.companion)] {
+            let mut last = 0;
+            for (place, &no) in numbers.iter().enumerate() {
+                if no <= last || no > row.seats {
+                    let remedy = format!("must be ascending numbers from 1 to {}", row.seats);
+                    return Err(Failure::invalid(field(&format!("{list}/{place}")), remedy));
+                }
+                last = no;
             }
-            last = no;
+        }
+        if let Some(place) =
+            row.companion.iter().position(|no| row.accessible.binary_search(no).is_ok())
+        {
+            let remedy = "must not be accessible: a seat is one or the other";
+            return Err(Failure::invalid(field(&format!("companion/{place}")), remedy));
         }
         seats += u64::from(row.seats);
     }
@@ -294,10 +330,6 @@ fn rules(document: &pb::EventDocument) -> Result<Rules, Failure> {
     let per_buyer = u64::from(rules.seats_per_buyer_max);
     let extensions = u64::from(rules.hold_extensions_max);
     number("/rules/hold_ttl_ms", u64::from(rules.hold_ttl_ms), ttl.0, ttl.1)?;
-    if rules.no_orphans {
-        let remedy = "must be false: this version has no such rule";
-        return Err(Failure::invalid("/rules/no_orphans", remedy));
-    }
     Ok(Rules {
         seats_per_order_max: number("/rules/seats_per_order_max", per_order, 1, order_max)?,
         seats_per_buyer_max: number("/rules/seats_per_buyer_max", per_buyer, 0, buyer_max)?,
@@ -308,6 +340,7 @@ fn rules(document: &pb::EventDocument) -> Result<Rules, Failure> {
             0,
             u64::from(EXTENSIONS_MAX),
         )?,
+        no_orphans: rules.no_orphans,
     })
 }
 

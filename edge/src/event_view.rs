@@ -315,10 +315,12 @@ fn row_json(out: &mut Vec<u8>, row: &Row, width: u32, place: u32) {
     let x = width.saturating_sub(row.seats) / 2;
     let seats = row.seats;
     out.extend_from_slice(format!(",\"seats\":{seats},\"x\":{x},\"y\":{place}").as_bytes());
-    if !row.accessible.is_empty() {
-        out.extend_from_slice(b",\"accessible\":");
-        // Writing numbers to a vector cannot fail.
-        let _ = serde_json::to_writer(&mut *out, &row.accessible);
+    for (name, numbers) in [("accessible", &row.accessible), ("companion", &row.companion)] {
+        if !numbers.is_empty() {
+            out.extend_from_slice(format!(",\"{name}\":").as_bytes());
+            // Writing numbers to a vector cannot fail.
+            let _ = serde_json::to_writer(&mut *out, numbers);
+        }
     }
     out.push(b'}');
 }
@@ -350,6 +352,7 @@ pub(crate) mod tests {
             label: label.into(),
             seats,
             accessible: accessible.to_vec(),
+            companion: Vec::new(),
         };
         let section = |key: &str, category, rows, capacity| Section {
             key: key.into(),
@@ -357,6 +360,7 @@ pub(crate) mod tests {
             category,
             rows,
             capacity,
+            ..Section::default()
         };
         let category = |key: &str, price_minor| PriceCategory {
             key: key.into(),
@@ -413,6 +417,12 @@ pub(crate) mod tests {
         let map: serde_json::Value = serde_json::from_slice(&view.seat_map).expect("JSON");
         assert_eq!(map["sections"][0]["kind"], "seated");
         assert_eq!(map["sections"][0]["rows"][0]["accessible"][0], 1);
+        assert!(map["sections"][0]["rows"][0].get("companion").is_none());
+        let mut accompanied = document();
+        accompanied.sections[0].rows[1].companion = vec![2, 4];
+        let view = EventView::new(accompanied);
+        let map: serde_json::Value = serde_json::from_slice(&view.seat_map).expect("JSON");
+        assert_eq!(map["sections"][0]["rows"][1]["companion"], serde_json::json!([2, 4]));
         assert_eq!(map["sections"][0]["rows"][1]["seats"], 5);
         assert_eq!(map["sections"][1]["kind"], "general_admission");
         assert_eq!(map["sections"][1]["capacity"], 50);

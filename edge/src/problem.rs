@@ -39,6 +39,7 @@ struct Inner {
     detail: Cow<'static, str>,
     errors: Vec<FieldError>,
     seat_ids: Vec<String>,
+    mend_seat_ids: Vec<String>,
     at: Option<(&'static str, u64)>,
     retry_after_seconds: Option<u64>,
     headers: Vec<(HeaderName, HeaderValue)>,
@@ -58,6 +59,7 @@ impl Problem {
             detail: detail.into(),
             errors: Vec::new(),
             seat_ids: Vec::new(),
+            mend_seat_ids: Vec::new(),
             at: None,
             retry_after_seconds,
             headers: Vec::new(),
@@ -93,6 +95,13 @@ impl Problem {
     #[must_use]
     pub fn with_seat_ids(mut self, seat_ids: Vec<String>) -> Problem {
         self.0.seat_ids = seat_ids;
+        self
+    }
+
+    /// With the seats to take instead.
+    #[must_use]
+    pub fn with_mend(mut self, seat_ids: Vec<String>) -> Problem {
+        self.0.mend_seat_ids = seat_ids;
         self
     }
 
@@ -170,12 +179,15 @@ impl Problem {
         out.extend_from_slice(if code.retryable() { b"true" } else { b"false" });
         out.extend_from_slice(b",\"request_id\":");
         write_text(&mut out, request_id);
-        if !inner.seat_ids.is_empty() {
-            out.extend_from_slice(b",\"seat_ids\":[");
-            for (place, seat) in inner.seat_ids.iter().enumerate() {
-                if place > 0 {
-                    out.push(b',');
-                }
+        for (name, seats) in
+            [("seat_ids", &inner.seat_ids), ("mend_seat_ids", &inner.mend_seat_ids)]
+        {
+            if seats.is_empty() {
+                continue;
+            }
+            out.extend_from_slice(format!(",\"{name}\":").as_bytes());
+            for (place, seat) in seats.iter().enumerate() {
+                out.push(if place > 0 { b',' } else { b'[' });
                 write_text(&mut out, seat);
             }
             out.push(b']');

@@ -15,6 +15,7 @@ use crate::limits::STATUS_PLACES_MAX;
 
 const SEATS_KEY: &str = "seats";
 const AREAS_KEY: &str = "areas";
+const MEND_KEY: &str = "mend_seats";
 
 /// A code of the error table and what exactly happened.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,13 +29,42 @@ pub struct Failure {
     pub field: String,
     /// Conflicting seats by number.
     pub seats: Vec<u32>,
-    /// General admission areas of which more is taken than asked for leaves.
-    pub areas: Vec<AreaTaken>,
+    /// What few failures have to say.
+    pub more: Option<Box<More>>,
     /// `onsale_at` or `held_may_return_at`, Unix milliseconds.
     pub at_ms: Option<u64>,
 }
 
+/// What few failures have to say beside the rest.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct More {
+    /// General admission areas of which more is taken than asked for leaves.
+    pub areas: Vec<AreaTaken>,
+    /// Seats to take instead, by number.
+    pub mend_seats: Vec<u32>,
+}
+
 impl Failure {
+    /// General admission areas of which more is taken than asked for leaves.
+    #[must_use]
+    pub fn areas(&self) -> &[AreaTaken] {
+        self.more.as_ref().map_or(&[], |more| &more.areas)
+    }
+
+    /// Seats to take instead, by number.
+    #[must_use]
+    pub fn mend_seats(&self) -> &[u32] {
+        self.more.as_ref().map_or(&[], |more| &more.mend_seats)
+    }
+
+    /// The same with areas and seats to take instead, where there are any.
+    #[must_use]
+    pub fn with_more(mut self, areas: Vec<AreaTaken>, mend_seats: Vec<u32>) -> Failure {
+        let is_any = !areas.is_empty() || !mend_seats.is_empty();
+        self.more = is_any.then(|| Box::new(More { areas, mend_seats }));
+        self
+    }
+
     /// A code and what exactly happened.
     #[must_use]
     pub fn new(code: Code, detail: impl Into<String>) -> Failure {
@@ -43,7 +73,7 @@ impl Failure {
             detail: detail.into(),
             field: String::new(),
             seats: Vec::new(),
-            areas: Vec::new(),
+            more: None,
             at_ms: None,
         }
     }
@@ -62,7 +92,8 @@ impl From<tonic::Status> for Failure {
         let said = |key: &str| metadata.as_ref()?.get(key).cloned();
         failure.seats = said(SEATS_KEY).map(|text| numbers(&text)).unwrap_or_default();
         let areas = said(AREAS_KEY).map(|text| numbers(&text)).unwrap_or_default();
-        failure.areas = areas.as_chunks().0.iter().map(area).collect();
+        let mend_seats = said(MEND_KEY).map(|text| numbers(&text)).unwrap_or_default();
+        failure = failure.with_more(areas.as_chunks().0.iter().map(area).collect(), mend_seats);
         let violations = status.get_details_bad_request().map(|said| said.field_violations);
         if let Some(violation) = violations.into_iter().flatten().next() {
             failure.field = violation.field;
@@ -74,8 +105,8 @@ impl From<tonic::Status> for Failure {
 
 impl From<Failure> for tonic::Status {
     fn from(failure: Failure) -> tonic::Status {
-        let Failure { code, detail, field, seats, areas, .. } = failure;
-        if field.is_empty() && seats.is_empty() && areas.is_empty() {
+        let Failure { code, detail, field, seats, more, .. } = failure;
+        if field.is_empty() && seats.is_empty() && more.is_none() {
             return code.to_status(&detail);
         }
         let message = if field.is_empty() { detail.clone() } else { format!("{field}: {detail}") };
@@ -83,17 +114,19 @@ impl From<Failure> for tonic::Status {
         if !field.is_empty() {
             details.add_bad_request_violation(field, detail);
         }
-        name_places(&mut details, code, &seats, &areas);
+        name_places(&mut details, code, &seats, &more.unwrap_or_default());
         tonic::Status::with_error_details(code.grpc_code(), message, details)
     }
 }
 
 /// A status travels in a header, which is short: it names the first places only.
-fn name_places(details: &mut ErrorDetails, code: Code, seats: &[u32], areas: &[AreaTaken]) {
-    let areas = areas.iter().flat_map(|area| [area.section, area.held, area.sold, area.killed]);
+fn name_places(details: &mut ErrorDetails, code: Code, seats: &[u32], more: &More) {
+    let areas =
+        more.areas.iter().flat_map(|area| [area.section, area.held, area.sold, area.killed]);
     let metadata: HashMap<String, String> = [
         (SEATS_KEY, text(seats.iter().copied().take(STATUS_PLACES_MAX))),
         (AREAS_KEY, text(areas.take(4 * STATUS_PLACES_MAX))),
+        (MEND_KEY, text(more.mend_seats.iter().copied().take(STATUS_PLACES_MAX))),
     ]
     .into_iter()
     .filter(|(_, text)| !text.is_empty())
@@ -118,14 +151,15 @@ fn area(&[section, held, sold, killed]: &[u32; 4]) -> AreaTaken {
 
 impl From<Rejected> for Failure {
     fn from(rejected: Rejected) -> Failure {
-        Failure {
+        let failure = Failure {
             code: Code::from_name(&rejected.code).unwrap_or(Code::Internal),
             detail: rejected.detail,
             field: rejected.field,
             seats: rejected.seats,
-            areas: rejected.areas,
+            more: None,
             at_ms: rejected.at_ms,
-        }
+        };
+        failure.with_more(rejected.areas, rejected.mend_seats)
     }
 }
 
@@ -141,12 +175,14 @@ mod tests {
         assert_eq!(Failure::from(status), failure);
         let mut failure = Failure::new(Code::SeatsSold, "these are sold");
         failure.seats = vec![3, 4_000_000_000];
-        failure.areas = vec![AreaTaken { section: 2, held: 1, sold: 0, killed: 9 }];
+        let area = AreaTaken { section: 2, held: 1, sold: 0, killed: 9 };
+        let failure = failure.with_more(vec![area], vec![8, 9]);
         assert_eq!(Failure::from(tonic::Status::from(failure.clone())), failure);
+        let mut failure = failure.with_more(vec![AreaTaken::default(); 10_000], Vec::new());
         failure.seats = (0..200_000).collect();
-        failure.areas = vec![AreaTaken::default(); 10_000];
         let short = Failure::from(tonic::Status::from(failure));
-        assert_eq!((short.seats.len(), short.areas.len()), (STATUS_PLACES_MAX, STATUS_PLACES_MAX));
+        let lengths = (short.seats.len(), short.areas().len());
+        assert_eq!(lengths, (STATUS_PLACES_MAX, STATUS_PLACES_MAX));
         let plain = Failure::new(Code::SoldOut, "nothing is left");
         assert_eq!(Failure::from(tonic::Status::from(plain.clone())), plain);
     }

@@ -18,6 +18,6 @@ mod submit_stream;
 pub mod telemetry;
 
 pub use deadline::Deadline;
-pub use failure::Failure;
+pub use failure::{Failure, More};
 pub use follower::Follower;
 pub use shard_client::{DIRECT, Node, ShardClient};

@@ -82,10 +82,17 @@ codes! {
         "This path has other methods";
     /// Named seats are taken.
     SeatUnavailable, "seat_unavailable", 409, Aborted, false, "Some of these seats are taken";
+    /// Named seats would leave others alone.
+    OrphanSeats, "orphan_seats", 409, FailedPrecondition, false,
+        "These seats would leave a single seat alone";
+    /// Companion seats are for who comes along.
+    CompanionWithoutAccessible, "companion_without_accessible", 409, FailedPrecondition, false,
+        "Companion seats go with an accessible seat";
     /// Nothing that fits is left.
     SoldOut, "sold_out", 409, Aborted, false, "Nothing that fits is left";
     /// Something is left, but not so much.
-    NotEnoughTogether, "not_enough_together", 409, Aborted, false, "Not that many are left";
+    NotEnoughTogether, "not_enough_together", 409, Aborted, false,
+        "Not that many are left together";
     /// A quota has no room.
     QuotaExhausted, "quota_exhausted", 409, Aborted, false, "A quota of the event is used up";
     /// The event's limit for one buyer.

@@ -265,6 +265,9 @@ fn hold_item(at: usize, wish: &pb::HoldWish, event: &KnownEvent) -> Result<pb::H
         category: category.map(u32::from),
         section: section.map(u32::from),
         accessible: wish.accessible,
+        price_max_minor: wish.price_max_minor,
+        companions: wish.companions,
+        split: wish.split,
     })
 }
 
@@ -309,10 +312,15 @@ fn hold_bits(text: &str) -> Result<u128, Failure> {
 }
 
 fn with_seat_names(mut failure: Failure, event: &KnownEvent) -> Failure {
+    let names = |seats: &[u32]| -> String {
+        let names = seats.iter().filter_map(|&seat| event.seat_map.label(seat));
+        names.collect::<Vec<_>>().join(", ")
+    };
     if !failure.seats.is_empty() {
-        let names: Vec<String> =
-            failure.seats.iter().filter_map(|&seat| event.seat_map.label(seat)).collect();
-        failure.detail = format!("{}: {}", failure.detail, names.join(", "));
+        failure.detail = format!("{}: {}", failure.detail, names(&failure.seats));
+    }
+    if !failure.mend_seats().is_empty() {
+        failure.detail = format!("{}; instead: {}", failure.detail, names(failure.mend_seats()));
     }
     failure
 }

@@ -341,7 +341,7 @@ fn weight(kind: &CommandKind) -> usize {
                 .iter()
                 .map(|item| match item {
                     HoldItem::Seats(seats) => 8 + seats.len() * 4,
-                    HoldItem::BestAvailable { .. } => 16,
+                    HoldItem::BestAvailable(_) => 32,
                 })
                 .sum(),
             CommandKind::BeginCheckout(begin) => {
@@ -356,7 +356,10 @@ fn weight(kind: &CommandKind) -> usize {
                     let rows = match &section.kind {
                         onsale_state::command::SectionKind::Seated { rows } => rows
                             .iter()
-                            .map(|row| 16 + row.label.len() + row.accessible.len() * 3)
+                            .map(|row| {
+                                let marked = row.accessible.len() + row.companion.len();
+                                16 + row.label.len() + marked * 3
+                            })
                             .sum(),
                         onsale_state::command::SectionKind::GeneralAdmission { .. } => 8,
                     };

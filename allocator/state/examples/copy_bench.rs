@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use onsale_state::{
     command::{
-        Hold, HoldItem, Idempotency, OpenOnsale, ReleaseHold, RowSpec, Rules, SectionKind,
+        Focus, Hold, HoldItem, Idempotency, OpenOnsale, ReleaseHold, RowSpec, Rules, SectionKind,
         SectionSpec,
     },
     *,
@@ -91,11 +91,12 @@ fn take(place: u32, turn: u32) -> CommandKind {
 }
 
 fn stadium(event: u32) -> OpenOnsale {
-    let row = |no| RowSpec { label: format!("{no}").into(), seats: 20, accessible: vec![] };
+    let row = |no| RowSpec { label: format!("{no}").into(), seats: 20, ..RowSpec::default() };
     let section = |no: u32| SectionSpec {
         key: format!("{no}").into(),
         category: 0,
         kind: SectionKind::Seated { rows: (0..100).map(row).collect() },
+        focus: Focus::default(),
     };
     OpenOnsale {
         event,
@@ -111,6 +112,7 @@ fn stadium(event: u32) -> OpenOnsale {
             seats_per_buyer_max: 0,
             hold_ttl_ms: 86_400_000,
             hold_extensions_max: 0,
+            no_orphans: false,
         },
     }
 }

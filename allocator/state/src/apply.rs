@@ -5,7 +5,9 @@ use crate::{
     change::Change,
     command::{Batch, Command, CommandKind, HoldItem},
     dedup::KeyOwner,
+    event::PlaceRefs,
     hold::HoldState,
+    joint,
     order::FailureCode,
     outcome::{Done, Outcome, Rejection},
     shard::Shard,
@@ -72,11 +74,11 @@ impl Shard {
         self.warm_slots = slots;
         let room = std::mem::take(&mut self.scratch);
         let mut link = Link::begin(self, batch, changes, room);
-        for command in &batch.commands {
-            let before = changes.len();
-            let outcome = self.apply_command(command, changes);
-            link.step(command, &outcome, &changes[before..]);
-            outcomes.push(outcome);
+        let mut commands = batch.commands.as_slice();
+        while !commands.is_empty() {
+            let (run, rest) = commands.split_at(joint::together(commands));
+            self.apply_run(run, &mut link, outcomes, changes);
+            commands = rest;
         }
         let before = changes.len();
         if std::mem::take(&mut self.job_due) {
@@ -85,7 +87,35 @@ impl Shard {
         (self.chain, self.scratch) = link.finish(&changes[before..]);
     }
 
-    fn apply_command(&mut self, command: &Command, changes: &mut Vec<Change>) -> Outcome {
+    /// Commands that may be allotted together; mostly one.
+    #[inline]
+    fn apply_run(
+        &mut self,
+        run: &[Command],
+        link: &mut Link,
+        outcomes: &mut Vec<Outcome>,
+        changes: &mut Vec<Change>,
+    ) {
+        let mut chosen = Vec::new();
+        if run.len() > 1 && !self.is_control() {
+            chosen = self.allot(run);
+        }
+        for (at, command) in run.iter().enumerate() {
+            let before = changes.len();
+            let places = chosen.get_mut(at).and_then(Option::take);
+            let outcome = self.apply_command(command, places, changes);
+            link.step(command, &outcome, &changes[before..]);
+            outcomes.push(outcome);
+        }
+    }
+
+    /// `chosen` are a hold's places, if they are chosen already.
+    fn apply_command(
+        &mut self,
+        command: &Command,
+        chosen: Option<PlaceRefs>,
+        changes: &mut Vec<Change>,
+    ) -> Outcome {
         if self.log_time_ms > command.not_after_ms {
             return Outcome::rejected(Rejection::TooLate);
         }
@@ -97,7 +127,7 @@ impl Shard {
         match &command.kind {
             CommandKind::OpenOnsale(command) => self.open_onsale(command, changes),
             CommandKind::ChangeOnsale(command) => self.change_onsale(command, changes),
-            CommandKind::Hold(command) => self.hold_seats(command, changes),
+            CommandKind::Hold(command) => self.hold_seats(command, chosen, changes),
             CommandKind::ReleaseHold(command) => self.release_hold(command, changes),
             CommandKind::ExtendHold(command) => self.extend_hold(command, changes),
             CommandKind::BeginCheckout(command) => self.begin_checkout(command, changes),

@@ -215,6 +215,15 @@ fn put_rejection(out: &mut Vec<u8>, rejection: &Rejection, now: u64) {
         Rejection::QuotaExhausted { .. } | Rejection::QuotaBelowTaken { .. } => {
             put_quota_rejection(out, rejection);
         }
+        Rejection::CompanionWithoutAccessible { seats } => {
+            out.push(160);
+            put_seats(out, seats);
+        }
+        Rejection::OrphanSeats { seats, mend } => {
+            out.push(161);
+            put_seats(out, seats);
+            put_seats(out, mend);
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use crate::{
     ids::{EventNo, LogTimeMs, SeatNo, SectionNo},
     kills::Kills,
     offer::OfferState,
-    seat_map::SeatMap,
+    seat_map::{SeatKind, SeatMap},
     seat_word::SeatWord,
 };
 
@@ -55,14 +55,55 @@ pub(crate) type PlaceRefs = SmallVec<[PlaceRef; 4]>;
 /// What is left of a section, and where the rest is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SectionStock {
-    /// Available: `[plain, accessible]`. General admission counts as plain.
-    pub(crate) available: [u32; 2],
+    /// Available by [`SeatKind`]. General admission counts as ordinary.
+    pub(crate) available: [u32; 3],
     pub(crate) held: u32,
     pub(crate) sold: u32,
     pub(crate) killed: u32,
-    /// No run of `[plain, accessible]` seats is longer than this. Only saves searching.
-    pub(crate) run_max: [u16; 2],
+    pub(crate) searched: Searched,
 }
+
+impl SectionStock {
+    pub(crate) fn all_available(&self) -> u32 {
+        self.available.iter().sum()
+    }
+}
+
+/// What searches for best available seats found not to be in a section. Only saves searching:
+/// where nothing is known, it is looked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Searched {
+    /// By kind: no run of seats is longer.
+    pub(crate) run_max: [u16; 3],
+    /// A bit for each number of ordinary neighbours that only leave an orphan.
+    pub(crate) orphaning: u64,
+    /// By kind, a bit for each number of seats that no adjacent rows have.
+    pub(crate) no_rows: [u64; 3],
+}
+
+impl Default for Searched {
+    fn default() -> Self {
+        Self { run_max: [u16::MAX; 3], orphaning: 0, no_rows: [0; 3] }
+    }
+}
+
+impl Searched {
+    /// A seat of this kind came back.
+    pub(crate) fn forget(&mut self, kind: usize) {
+        self.run_max[kind] = u16::MAX;
+        self.no_rows[kind] = 0;
+        self.orphaning = 0;
+    }
+}
+
+/// Memory of what was not found decides nothing.
+impl PartialEq for Searched {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Searched {}
 
 /// An event on sale in this shard.
 #[derive(Debug)]
@@ -97,7 +138,7 @@ pub struct EventState {
 
 /// A bit for each seat.
 fn all_free(seat_map: &SeatMap) -> Vec<u64> {
-    let mut free = vec![0u64; seat_map.accessible_words().len()];
+    let mut free = vec![0u64; seat_map.kind_words().len()];
     for row in seat_map.rows() {
         for (nth, word) in free[row.words()].iter_mut().enumerate() {
             let bits = usize::from(row.seats) - nth * 64;
@@ -123,10 +164,14 @@ impl EventState {
             .map(|section| {
                 let words =
                     seat_map.rows()[section.rows.clone()].iter().flat_map(|row| row.words());
-                let accessible = words.map(|at| seat_map.accessible_words()[at].count_ones()).sum();
+                let count = |kind| -> u32 {
+                    words.clone().map(|at| seat_map.kind_words()[at].of(kind).count_ones()).sum()
+                };
+                let (accessible, companion) =
+                    (count(SeatKind::Accessible), count(SeatKind::Companion));
+                let ordinary = section.capacity() - accessible - companion;
                 SectionStock {
-                    available: [section.capacity() - accessible, accessible],
-                    run_max: [u16::MAX; 2],
+                    available: [ordinary, accessible, companion],
                     ..SectionStock::default()
                 }
             })

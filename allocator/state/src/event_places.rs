@@ -75,7 +75,7 @@ impl EventState {
     /// Which of a section's counts of available seats a seat belongs to.
     #[inline(always)]
     fn kind(&self, spot: &Spot) -> usize {
-        usize::from(spot.mixed && self.seat_map.accessible_words()[spot.word] & spot.bit != 0)
+        if spot.mixed { self.seat_map.kind_words()[spot.word].at(spot.bit) } else { 0 }
     }
 
     /// Reads what a hold or release of a seat will read; see `Shard::warm_up`.
@@ -108,7 +108,9 @@ impl EventState {
                 assert!(*word & spot.bit != 0, "seat {seat} was picked twice");
                 *word &= !spot.bit;
                 let kind = self.kind(&spot);
-                self.stock[usize::from(spot.section)].available[kind] -= 1;
+                let stock = &mut self.stock[usize::from(spot.section)];
+                stock.available[kind] -= 1;
+                stock.searched.orphaning = 0;
             }
         }
     }
@@ -129,7 +131,7 @@ impl EventState {
         let kind = self.kind(spot);
         let stock = &mut self.stock[usize::from(spot.section)];
         stock.available[kind] += 1;
-        stock.run_max[kind] = u16::MAX;
+        stock.searched.forget(kind);
     }
 
     #[inline(always)]

@@ -10,23 +10,21 @@ use crate::{
 /// Picks `quantity` places and adds them to `picked`; changes nothing when there are too few.
 pub(crate) fn pick_places(
     event: &mut EventState,
-    scope: Scope,
+    scope: Scope<'_>,
     quantity: u16,
     picked: &mut PlaceRefs,
 ) -> Result<(), Shortage> {
     let left = |section: SectionNo| event.stock[usize::from(section)].available[0];
-    let total: u64 =
-        scope.sections(&event.seat_map, true).map(|section| u64::from(left(section))).sum();
+    let total: u64 = scope.sections(event, true).map(|section| u64::from(left(section))).sum();
     match total {
         0 => return Err(Shortage::SoldOut),
         total if total < u64::from(quantity) => return Err(Shortage::NotEnough),
         _ => {}
     }
-    let whole =
-        scope.sections(&event.seat_map, true).find(|&section| left(section) >= u32::from(quantity));
+    let whole = scope.sections(event, true).find(|&section| left(section) >= u32::from(quantity));
     let sections: Vec<SectionNo> = match whole {
         Some(section) => vec![section],
-        None => scope.sections(&event.seat_map, true).collect(),
+        None => scope.sections(event, true).collect(),
     };
     let mut missing = u32::from(quantity);
     for section in sections {

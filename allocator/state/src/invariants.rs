@@ -288,11 +288,12 @@ fn check_seats(event: &EventState, recount: &Recount, found: &mut Found) {
 fn check_sections(event: &EventState, recount: &Recount, found: &mut Found) {
     let map = &event.seat_map;
     for (no, (section, stock)) in map.sections().iter().zip(&event.stock).enumerate() {
-        let mut expected = SectionStock { run_max: stock.run_max, ..SectionStock::default() };
+        let mut expected = SectionStock::default();
         for seat in section.seats.clone() {
             match recount.words[seat as usize].state() {
                 SeatState::Available => {
-                    expected.available[usize::from(map.is_accessible(seat))] += 1;
+                    let kind = map.kind_of(seat).map_or(0, |kind| kind as usize);
+                    expected.available[kind] += 1;
                 }
                 SeatState::Held => expected.held += 1,
                 SeatState::Sold => expected.sold += 1,
@@ -314,7 +315,7 @@ fn check_sections(event: &EventState, recount: &Recount, found: &mut Found) {
         found.expect("INV-2", *stock == expected, || {
             format!("event {} section {no} counts {stock:?}, is {expected:?}", event.event)
         });
-        let sum = stock.available[0] + stock.available[1] + stock.held + stock.sold + stock.killed;
+        let sum = stock.all_available() + stock.held + stock.sold + stock.killed;
         found.expect("INV-2", sum == section.capacity(), || {
             format!("event {} section {no} has {sum} of {}", event.event, section.capacity())
         });

@@ -37,6 +37,7 @@ mod hold_expiry;
 mod index;
 mod invariants;
 mod job;
+mod joint;
 mod kills;
 mod offer;
 mod order_life;
@@ -46,6 +47,7 @@ mod snapshot;
 mod staff;
 mod tickets;
 mod view;
+mod wishes;
 mod withdrawal;
 
 pub mod change;

@@ -13,6 +13,8 @@ pub const COMMAND_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const BATCH_DECODE_BYTES_MAX: usize = BATCH_BYTES_MAX + COMMAND_BYTES_MAX;
 /// Wishes of one hold.
 pub const HOLD_ITEMS_MAX: usize = 16;
+/// Consecutive rows over which a group still sits together.
+pub const ROWS_TOGETHER_MAX: usize = 4;
 /// Places of one hold.
 pub const HOLD_SEATS_MAX: usize = 64;
 /// Jobs given out by one `LeaseJobs`.
@@ -130,5 +132,6 @@ const _: () = {
     assert!(PAYMENT_FENCE_MAX_MS < DEDUP_ORDER_MS, "an order's key outlives its payment");
     assert!(HOLD_SEATS_MAX + SWAPS_PER_ORDER_MAX < 1 << 16, "so have those of moved tickets");
     assert!(KILL_REASONS_MAX < u16::MAX as usize, "reasons have 16 bits");
+    assert!(HOLD_SEATS_MAX <= 64, "a word has a bit for each number of neighbours");
     assert!(HOLD_ITEMS_MAX <= HOLD_SEATS_MAX, "each wish is at least one place");
 };

@@ -7,7 +7,7 @@
 use crate::{
     command::{Offer, PriceLine},
     event::{EventState, PlaceRef},
-    ids::{CategoryNo, LogTimeMs, TypeNo},
+    ids::{CategoryNo, LogTimeMs, SectionNo, TypeNo},
     outcome::{Place, QuotaTaken, Rejection},
     shard::Shard,
 };
@@ -68,6 +68,13 @@ impl OfferState {
             }
             None => Deal { price_minor: line.price_minor, ticket_type, tier: 0 },
         }
+    }
+
+    /// What a place of a category costs now; the dearest of the types.
+    fn price_now(&self, plain: Place, types: &[TypeNo], now: LogTimeMs) -> u64 {
+        let types = if types.is_empty() { &[0] } else { types };
+        let prices = types.iter().map(|&no| self.deal(&plain, no, now).price_minor);
+        prices.max().unwrap_or(plain.price_minor)
     }
 
     /// What a place costs when no tier is open; `place` has its category's price.
@@ -158,6 +165,15 @@ impl EventState {
             deal
         });
         Ok(Some(deals.collect()))
+    }
+
+    /// What a place of a section costs now; the dearest of the types asked for.
+    pub(crate) fn price_now(&self, no: SectionNo, types: &[TypeNo], now: LogTimeMs) -> u64 {
+        let plain = self.place(PlaceRef::area(no), self.price_list());
+        match &self.offer {
+            Some(offer) => offer.price_now(plain, types, now),
+            None => plain.price_minor,
+        }
     }
 
     /// Counts a hold's or an order's places, as they come or as they go.

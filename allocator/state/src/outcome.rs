@@ -221,6 +221,11 @@ pub enum Rejection {
         /// Seats the event allows one buyer.
         seats_max: u16,
     },
+    /// Companion seats are named without an accessible seat of their section; ascending.
+    CompanionWithoutAccessible {
+        /// The companion seats.
+        seats: Vec<SeatNo>,
+    },
     /// The order is not paid and ticketed, or has failed.
     OrderUnconfirmed,
     /// The other seat costs something else.
@@ -234,6 +239,13 @@ pub enum Rejection {
     SeatUnavailable {
         /// Every conflicting seat.
         seats: Vec<SeatNo>,
+    },
+    /// The named seats would leave others alone, and need not.
+    OrphanSeats {
+        /// The seats left alone, ascending.
+        seats: Vec<SeatNo>,
+        /// Seats to take instead of as many of the named ones; ascending.
+        mend: Vec<SeatNo>,
     },
     /// Nothing that fits is left at all.
     SoldOut {

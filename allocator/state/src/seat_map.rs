@@ -6,7 +6,7 @@
 use hashbrown::HashMap;
 
 use crate::{
-    command::{RowSpec, SectionKind, SectionSpec},
+    command::{Focus, RowSpec, SectionKind, SectionSpec},
     ids::{CategoryNo, SeatNo, SectionNo},
     limits::{EVENT_CATEGORIES_MAX, EVENT_SEATS_MAX, EVENT_SECTIONS_MAX, NAME_BYTES_MAX},
     slab::{FixedState, fixed_state},
@@ -22,9 +22,56 @@ pub struct SeatMap {
     /// The row of the first of every [`BLOCK`] seats.
     row_of_block: Vec<u32>,
     rows_by_name: HashMap<Box<str>, u32, FixedState>,
-    accessible: Vec<u64>,
+    kinds: Vec<KindWord>,
+    has_companions: bool,
     /// Sections in the order in which best available looks: by category, then as in the map.
     preference: Vec<SectionNo>,
+}
+
+/// Each kind is a stock of its own: who asks for one never gets another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum SeatKind {
+    /// A seat like most.
+    Ordinary = 0,
+    /// Reached without steps, with room for a wheelchair.
+    Accessible = 1,
+    /// For who comes with somebody on an accessible seat.
+    Companion = 2,
+}
+
+/// The kinds of the seats of one word of a row, a bit each; the other bits mean nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct KindWord {
+    accessible: u64,
+    companion: u64,
+}
+
+impl KindWord {
+    /// The seats of a kind.
+    #[inline(always)]
+    pub(crate) fn of(self, kind: SeatKind) -> u64 {
+        match kind {
+            SeatKind::Ordinary => !(self.accessible | self.companion),
+            SeatKind::Accessible => self.accessible,
+            SeatKind::Companion => self.companion,
+        }
+    }
+
+    /// The kind of the seat whose bit this is, as the place of its counter.
+    #[inline(always)]
+    pub(crate) fn at(self, bit: u64) -> usize {
+        usize::from(self.accessible & bit != 0) + 2 * usize::from(self.companion & bit != 0)
+    }
+}
+
+/// Where the distance of seats is measured from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Point {
+    /// The row's place in [`SeatMap::rows`].
+    pub(crate) row: usize,
+    /// Half seats to the right of the row's middle.
+    pub(crate) right: i64,
 }
 
 /// A section of a seat map.
@@ -40,6 +87,12 @@ pub struct Section {
     pub rows: std::ops::Range<usize>,
     /// Its seats; empty in general admission.
     pub seats: std::ops::Range<SeatNo>,
+    /// Where its best seats are.
+    pub focus: Focus,
+    /// The same as a point.
+    pub(crate) focal_point: Point,
+    /// Seats of its widest row.
+    pub(crate) width: u16,
 }
 
 /// A row of numbered seats.
@@ -67,7 +120,7 @@ struct RowPlan {
     first_word: u32,
     section: SectionNo,
     category: CategoryNo,
-    /// Are there accessible seats in it?
+    /// Are there others than ordinary seats in it?
     mixed: bool,
 }
 
@@ -114,7 +167,8 @@ impl SeatMap {
             plans: Vec::new(),
             row_of_block: Vec::new(),
             rows_by_name: HashMap::with_hasher(fixed_state()),
-            accessible: Vec::new(),
+            kinds: Vec::new(),
+            has_companions: false,
             preference: Vec::new(),
         };
         let mut places = 0u64;
@@ -164,11 +218,15 @@ impl SeatMap {
                 }
             }
         }
+        let rows = first_row..self.rows.len();
         let section = Section {
             key: spec.key.clone(),
             category: spec.category,
             area_capacity,
-            rows: first_row..self.rows.len(),
+            focus: spec.focus,
+            focal_point: focal_point(spec.focus, first_row, &self.rows[rows.clone()])?,
+            width: self.rows[rows.clone()].iter().map(|row| row.seats).max().unwrap_or(0),
+            rows,
             seats: first_seat..self.seats(),
         };
         let places = section.capacity();
@@ -193,17 +251,28 @@ impl SeatMap {
         if self.rows_by_name.insert(name, row_no).is_some() {
             return Err(("sections/rows/label", "makes two rows with one name"));
         }
-        let first_word = self.accessible.len();
+        let first_word = self.kinds.len();
         let first_seat = self.seats();
-        self.accessible.resize(first_word + usize::from(row.seats).div_ceil(64), 0);
-        let mut last = 0;
+        let words = first_word + usize::from(row.seats).div_ceil(64);
+        self.kinds.resize(words, KindWord::default());
+        if !is_ascending(&row.accessible, row.seats) {
+            return Err(("sections/rows/accessible", "must be ascending numbers of the row"));
+        }
+        if !is_ascending(&row.companion, row.seats) {
+            return Err(("sections/rows/companion", "must be ascending numbers of the row"));
+        }
         for &number in &row.accessible {
-            if number <= last || number > row.seats {
-                return Err(("sections/rows/accessible", "must be ascending numbers of the row"));
-            }
-            last = number;
             let bit = usize::from(number - 1);
-            self.accessible[first_word + bit / 64] |= 1 << (bit % 64);
+            self.kinds[first_word + bit / 64].accessible |= 1 << (bit % 64);
+        }
+        self.has_companions |= !row.companion.is_empty();
+        for &number in &row.companion {
+            let bit = usize::from(number - 1);
+            let word = &mut self.kinds[first_word + bit / 64];
+            if word.accessible >> (bit % 64) & 1 == 1 {
+                return Err(("sections/rows/companion", "is accessible already"));
+            }
+            word.companion |= 1 << (bit % 64);
         }
         let blocks = (first_seat as usize + usize::from(row.seats)).div_ceil(BLOCK);
         self.row_of_block.resize(blocks, row_no);
@@ -212,7 +281,7 @@ impl SeatMap {
             first_word: first_word as u32,
             section: self.sections.len() as SectionNo,
             category: spec.category,
-            mixed: !row.accessible.is_empty(),
+            mixed: !row.accessible.is_empty() || !row.companion.is_empty(),
         });
         self.rows.push(Row {
             label: row.label.clone(),
@@ -252,15 +321,19 @@ impl SeatMap {
                     .map(|row| RowSpec {
                         label: row.label.clone(),
                         seats: row.seats,
-                        accessible: (0..row.seats)
-                            .filter(|&at| self.is_accessible(row.first_seat + SeatNo::from(at)))
-                            .map(|at| at + 1)
-                            .collect(),
+                        accessible: self.numbers(row, SeatKind::Accessible),
+                        companion: self.numbers(row, SeatKind::Companion),
                     })
                     .collect(),
             },
         };
-        SectionSpec { key: section.key.clone(), category: section.category, kind }
+        let (key, category, focus) = (section.key.clone(), section.category, section.focus);
+        SectionSpec { key, category, kind, focus }
+    }
+
+    fn numbers(&self, row: &Row, kind: SeatKind) -> Vec<u16> {
+        let is_it = |at: &u16| self.kind_of(row.first_seat + SeatNo::from(*at)) == Some(kind);
+        (0..row.seats).filter(is_it).map(|at| at + 1).collect()
     }
 
     /// The numbered seats of all sections.
@@ -290,11 +363,12 @@ impl SeatMap {
 
     /// The row a seat stands in.
     pub fn row_of(&self, seat: SeatNo) -> Option<&Row> {
-        self.rows.get(self.row_no_of(seat)?)
+        self.rows.get(self.row_no(seat)?)
     }
 
+    /// The place of a seat's row in [`SeatMap::rows`].
     #[inline(always)]
-    fn row_no_of(&self, seat: SeatNo) -> Option<usize> {
+    pub(crate) fn row_no(&self, seat: SeatNo) -> Option<usize> {
         let mut row = *self.row_of_block.get(seat as usize / BLOCK)? as usize;
         while seat >= self.plans.get(row + 1)?.first_seat {
             row += 1;
@@ -306,7 +380,7 @@ impl SeatMap {
     #[inline(always)]
     pub(crate) fn spot(&self, seat: SeatNo) -> Option<Spot> {
         let RowPlan { first_seat, first_word, section, category, mixed } =
-            *self.plans.get(self.row_no_of(seat)?)?;
+            *self.plans.get(self.row_no(seat)?)?;
         let at = seat - first_seat;
         let (word, bit) = ((first_word + at / 64) as usize, 1 << (at % 64));
         Some(Spot { word, bit, section, category, mixed })
@@ -317,11 +391,14 @@ impl SeatMap {
         self.row_of(seat).map(|row| row.section)
     }
 
-    /// Is it one of the accessible seats? An unknown seat is not.
-    pub fn is_accessible(&self, seat: SeatNo) -> bool {
-        self.row_of(seat).is_some_and(|row| {
-            let bit = (seat - row.first_seat) as usize;
-            self.accessible[row.first_word + bit / 64] >> (bit % 64) & 1 == 1
+    /// A seat's kind; `None` where there is no such seat.
+    pub fn kind_of(&self, seat: SeatNo) -> Option<SeatKind> {
+        let row = self.row_of(seat)?;
+        let bit = (seat - row.first_seat) as usize;
+        Some(match self.kinds[row.first_word + bit / 64].at(1 << (bit % 64)) {
+            0 => SeatKind::Ordinary,
+            1 => SeatKind::Accessible,
+            _ => SeatKind::Companion,
         })
     }
 
@@ -352,7 +429,41 @@ impl SeatMap {
         &self.preference
     }
 
-    pub(crate) fn accessible_words(&self) -> &[u64] {
-        &self.accessible
+    pub(crate) fn has_companions(&self) -> bool {
+        self.has_companions
     }
+
+    pub(crate) fn kind_words(&self) -> &[KindWord] {
+        &self.kinds
+    }
+}
+
+fn is_ascending(numbers: &[u16], seats: u16) -> bool {
+    let mut last = 0;
+    numbers.iter().all(|&number| {
+        let follows = number > last && number <= seats;
+        last = number;
+        follows
+    })
+}
+
+fn focal_point(focus: Focus, first_row: usize, rows: &[Row]) -> Result<Point, MapError> {
+    if rows.is_empty() {
+        return match focus == Focus::default() {
+            true => Ok(Point { row: first_row, right: 0 }),
+            false => Err(("sections/focal_row", "is for rows of seats")),
+        };
+    }
+    let at = (focus.row as usize).wrapping_sub(1);
+    let Some(row) = rows.get(at) else {
+        return Err(("sections/focal_row", "is not one of its rows, from 1"));
+    };
+    if focus.seat > row.seats {
+        return Err(("sections/focal_seat", "is not in the focal row"));
+    }
+    let right = match focus.seat {
+        0 => 0,
+        seat => 2 * i64::from(seat) - 1 - i64::from(row.seats),
+    };
+    Ok(Point { row: first_row + at, right })
 }

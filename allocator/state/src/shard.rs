@@ -96,9 +96,9 @@ impl Shard {
         self.dedup.insert(key, owner);
     }
 
-    /// Refuses when there is no room for one more key.
-    pub(crate) fn check_key_room(&self) -> Result<(), Rejection> {
-        if self.dedup.len() >= self.limits.dedup_entries_max as usize {
+    /// Refuses when there is no room for one more key and `others` before it.
+    pub(crate) fn check_key_room(&self, others: usize) -> Result<(), Rejection> {
+        if self.dedup.len() + others >= self.limits.dedup_entries_max as usize {
             return Err(Rejection::Overloaded { bound: "dedup_entries_max" });
         }
         Ok(())

@@ -98,7 +98,7 @@ impl Shard {
         if let Some(owner) = self.find_key(asked.key) {
             return self.replay_staff(owner, asked);
         }
-        if let Err(rejection) = self.check_key_room() {
+        if let Err(rejection) = self.check_key_room(0) {
             return Outcome::rejected(rejection);
         }
         match apply(self) {

@@ -22,7 +22,7 @@ use onsale_proto::{
 };
 use onsale_state::{
     Command, CommandKind, Done, EventNo, Outcome,
-    command::{OpenOnsale, RowSpec, Rules, SectionKind, SectionSpec},
+    command::{Focus, OpenOnsale, RowSpec, Rules, SectionKind, SectionSpec},
 };
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -343,11 +343,12 @@ pub fn onsale(event: EventNo, sections: u16, rows: u16) -> CommandKind {
 }
 
 pub fn onsale_with_ttl(event: EventNo, sections: u16, rows: u16, ttl_ms: u32) -> CommandKind {
-    let row = |no: u16| RowSpec { label: format!("R{no}").into(), seats: 10, accessible: vec![] };
+    let row = |no: u16| RowSpec { label: format!("R{no}").into(), seats: 10, ..RowSpec::default() };
     let section = |no: u16| SectionSpec {
         key: format!("S{no}").into(),
         category: 0,
         kind: SectionKind::Seated { rows: (1..=rows).map(row).collect() },
+        focus: Focus::default(),
     };
     CommandKind::OpenOnsale(Box::new(OpenOnsale {
         event,
@@ -363,6 +364,7 @@ pub fn onsale_with_ttl(event: EventNo, sections: u16, rows: u16, ttl_ms: u32) ->
             seats_per_buyer_max: 0,
             hold_ttl_ms: ttl_ms,
             hold_extensions_max: 2,
+            no_orphans: false,
         },
     }))
 }

@@ -13,7 +13,7 @@ use onsale_state::{
     Batch, Change, Command, CommandKind, HoldId, LogTimeMs, OrderId, Shard,
     command::{
         ExtendHold, Hold, HoldItem, Idempotency, PrepareEvent, PublishEvent, PutApiKey,
-        PutSigningKey, ReleaseHold, SellOverTheCounter,
+        PutSigningKey, ReleaseHold, SellOverTheCounter, Wish,
     },
 };
 use pb::{feed_change::Kind, follow_response::Content};
@@ -204,12 +204,11 @@ pub(crate) fn selling(no: u64, kind: u8, a: u16, b: u16) -> CommandKind {
             event,
             hold: hold_id(no),
             idempotency: key(no),
-            items: [HoldItem::BestAvailable {
+            items: [HoldItem::BestAvailable(Wish {
                 quantity: a % 4 + 1,
-                category: None,
                 section: b.is_multiple_of(2).then_some(2),
-                accessible: false,
-            }]
+                ..Wish::default()
+            })]
             .into_iter()
             .collect(),
             terms: None,
@@ -234,6 +233,7 @@ pub(crate) fn opened(event: u32) -> CommandKind {
         key: "FLOOR".into(),
         category: 0,
         kind: onsale_state::command::SectionKind::GeneralAdmission { capacity: 9 },
+        focus: onsale_state::command::Focus::default(),
     });
     open.rules.hold_ttl_ms = 5_000;
     CommandKind::OpenOnsale(open)

@@ -10,7 +10,7 @@ use onsale_proto::{Code, allocator as pb, id, keyed};
 use onsale_state::{
     AreaTaken, CommandKind, Done, Held, HoldId, JobId, JobKind, LeasedJob, OrderId, Outcome, Place,
     Rejection,
-    command::{HoldItem, JobResult},
+    command::{HoldItem, JobResult, Wish},
 };
 use pb::{command::Kind, outcome::Result as Answer, settle_job_request::Result as Report};
 
@@ -40,6 +40,9 @@ fn hold() -> pb::HoldCommand {
                 quantity: 2,
                 category: Some(1),
                 accessible: true,
+                price_max_minor: Some(900),
+                companions: 1,
+                split: true,
                 ..pb::HoldItem::default()
             },
         ],
@@ -84,8 +87,15 @@ fn good_commands_keep_every_field() {
     assert_eq!((made.idempotency.request, made.idempotency.buyer), (6, 7));
     assert!(made.idempotency.buyer_is_new);
     assert_eq!(made.items[0], HoldItem::Seats([4, 5].as_slice().into()));
-    let best =
-        HoldItem::BestAvailable { quantity: 2, category: Some(1), section: None, accessible: true };
+    let best = HoldItem::BestAvailable(Wish {
+        quantity: 2,
+        category: Some(1),
+        price_max_minor: Some(900),
+        accessible: true,
+        companions: 1,
+        split: true,
+        ..Wish::default()
+    });
     assert_eq!(made.items[1], best);
     let Ok(CommandKind::BeginCheckout(made)) = convert(Kind::BeginCheckout(checkout())) else {
         panic!("a checkout")
@@ -132,6 +142,9 @@ fn malformed_holds_are_refused_by_field() {
         ("items/0/category", Box::new(item(|it| it.category = Some(0)))),
         ("items/0/section", Box::new(item(|it| it.section = Some(0)))),
         ("items/0/accessible", Box::new(item(|it| it.accessible = true))),
+        ("items/0/price_max_minor", Box::new(item(|it| it.price_max_minor = Some(0)))),
+        ("items/0/companions", Box::new(item(|it| it.companions = 1))),
+        ("items/0/split", Box::new(item(|it| it.split = true))),
         ("items/1/category", Box::new(|h| h.items[1].category = Some(65_536))),
         ("items/1/section", Box::new(|h| h.items[1].section = Some(65_536))),
     ];
@@ -293,6 +306,11 @@ fn every_rejection_has_its_code_and_keeps_what_it_knows() {
         (Rejection::ExtensionLimitReached, Code::ExtensionLimitReached),
         (Rejection::BuyerLimitReached { seats_max: 4 }, Code::BuyerLimitReached),
         (Rejection::SeatUnavailable { seats: vec![1, 2] }, Code::SeatUnavailable),
+        (
+            Rejection::CompanionWithoutAccessible { seats: vec![1] },
+            Code::CompanionWithoutAccessible,
+        ),
+        (Rejection::OrphanSeats { seats: vec![1, 9], mend: vec![2] }, Code::OrphanSeats),
         (Rejection::SoldOut { held_may_return_at_ms: held }, Code::SoldOut),
         (Rejection::NotEnoughTogether { held_may_return_at_ms: held }, Code::NotEnoughTogether),
         (Rejection::StaleLease, Code::Conflict),
@@ -317,9 +335,12 @@ fn every_rejection_has_its_code_and_keeps_what_it_knows() {
         match rejection {
             Rejection::SeatUnavailable { seats } => assert_eq!(failure.seats, seats),
             Rejection::SeatsSold { seats, .. } | Rejection::SeatsNotKilled { seats, .. } => {
-                assert_eq!((failure.seats, failure.areas), (seats, vec![shown]));
+                assert_eq!((&*failure.seats, failure.areas()), (&*seats, &[shown][..]));
             }
-            Rejection::CapacityBelowTaken { .. } => assert_eq!(failure.areas, [shown]),
+            Rejection::CapacityBelowTaken { .. } => assert_eq!(failure.areas(), [shown]),
+            Rejection::OrphanSeats { seats, mend } => {
+                assert_eq!((&*failure.seats, failure.mend_seats()), (&*seats, &*mend));
+            }
             Rejection::NotOnSale { .. } | Rejection::SoldOut { .. } => {
                 assert_eq!(failure.at_ms, Some(5));
             }

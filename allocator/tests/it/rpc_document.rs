@@ -5,18 +5,24 @@ use onsale_proto::{Code, catalog::*};
 use onsale_state::{
     Batch, Command, CommandKind, Done, Shard,
     command::{OpenOnsale, SectionKind},
+    seat_map::SeatKind,
 };
 use prost::Message as _;
 
 /// A document that can be sold: two seated sections and a floor.
 pub fn arena(event_id: &str) -> EventDocument {
-    let row = |label: &str| Row { label: label.to_owned(), seats: 10, accessible: vec![1, 2] };
+    let row = |label: &str| Row {
+        label: label.to_owned(),
+        seats: 10,
+        accessible: vec![1, 2],
+        ..Row::default()
+    };
     let section = |key: &str| Section {
         key: key.to_owned(),
         name: format!("Section {key}"),
         category: 0,
         rows: vec![row("A"), row("B")],
-        capacity: 0,
+        ..Section::default()
     };
     let floor =
         Section { key: "FLOOR".to_owned(), category: 1, capacity: 50, ..Section::default() };
@@ -71,7 +77,7 @@ fn a_good_document_opens_an_onsale_that_the_state_takes() {
     assert_eq!(outcomes[0].result, Ok(Done::Ok));
     let view = shard.event(3).expect("open").view();
     assert_eq!(view.seat_map.label(11).as_deref(), Some("101-B-2"));
-    assert!(view.seat_map.is_accessible(11));
+    assert!(view.seat_map.kind_of(11) == Some(SeatKind::Accessible));
 }
 
 #[test]
@@ -134,6 +140,10 @@ fn bad_documents_are_refused_by_field() {
         ("/sections/0/rows/1/label", |d| d.sections[0].rows[1].label.clear()),
         ("/sections/0/rows/0/seats", |d| d.sections[0].rows[0].seats = 0),
         ("/sections/0/rows/0/seats", |d| d.sections[0].rows[0].seats = 10_001),
+        ("/sections/1/rows/0/companion/1", |d| d.sections[1].rows[0].companion = vec![4, 4]),
+        ("/sections/1/rows/0/companion/0", |d| d.sections[1].rows[0].companion = vec![2]),
+        ("/sections/1/focal_row", |d| d.sections[1].focal_row = 99),
+        ("/sections/1/focal_seat", |d| d.sections[1].focal_seat = 11),
         ("/sections/1/rows/0/accessible/1", |d| d.sections[1].rows[0].accessible = vec![2, 2]),
         ("/sections/1/rows/0/accessible/0", |d| d.sections[1].rows[0].accessible = vec![11]),
         ("/sections/1/rows/0/accessible/0", |d| d.sections[1].rows[0].accessible = vec![0]),

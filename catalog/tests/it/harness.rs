@@ -85,7 +85,7 @@ pub fn ids(events: &[EventDocument]) -> Vec<String> {
 }
 
 pub fn document(event_id: &str, name: &str, starts_at_ms: u64) -> EventDocument {
-    let rows = (0..25).map(|row| Row { label: format!("R{row}"), seats: 40, accessible: vec![] });
+    let rows = (0..25).map(|row| Row { label: format!("R{row}"), seats: 40, ..Row::default() });
     EventDocument {
         event_id: event_id.to_owned(),
         event_no: 1,

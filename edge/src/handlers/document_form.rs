@@ -33,8 +33,18 @@ const FIELDS: [&str; 14] = [
     "types",
     "quotas",
 ];
-const SECTION_FIELDS: [&str; 8] =
-    ["key", "name", "category", "kind", "rows", "row_count", "seats_per_row", "capacity"];
+const SECTION_FIELDS: [&str; 10] = [
+    "key",
+    "name",
+    "category",
+    "kind",
+    "rows",
+    "row_count",
+    "seats_per_row",
+    "focal_row",
+    "focal_seat",
+    "capacity",
+];
 
 /// Reads an event; id, revision and organizer are not in it.
 pub(crate) fn read(body: &Value) -> Result<EventDocument, Problem> {
@@ -136,6 +146,7 @@ fn read_section(
             return None;
         }
     };
+    let (focal_row, focal_seat) = read_focal_point(form, &rows, faults);
     let key = key?;
     Some(Section {
         key: key.to_owned(),
@@ -143,11 +154,30 @@ fn read_section(
         category: category?,
         rows,
         capacity,
+        focal_row,
+        focal_seat,
     })
 }
 
+/// A row and a seat of it, from 1; 0 is the front row and the middle of a row.
+fn read_focal_point(form: &Object<'_>, rows: &[Row], faults: &mut Faults) -> (u32, u32) {
+    let row = form.integer("focal_row", 1..=limits::SECTION_ROWS_MAX as u64, faults);
+    let seat = form.integer("focal_seat", 1..=limits::ROW_SEATS_MAX, faults);
+    let narrow = |number: Option<u64>| number.and_then(|number| u32::try_from(number).ok());
+    let (row, seat) = (narrow(row).unwrap_or(0), narrow(seat).unwrap_or(0));
+    match rows.get(row.max(1) as usize - 1) {
+        None if rows.is_empty() => {}
+        None => form.fault("focal_row", "is not one of the rows", faults),
+        Some(focal) if seat > focal.seats => {
+            form.fault("focal_seat", "is not in the focal row", faults);
+        }
+        Some(_) => {}
+    }
+    (row, seat)
+}
+
 fn read_capacity(form: &Object<'_>, faults: &mut Faults) -> u32 {
-    for name in ["rows", "row_count", "seats_per_row"] {
+    for name in ["rows", "row_count", "seats_per_row", "focal_row", "focal_seat"] {
         if form.get(name).is_some() {
             form.fault(name, "is for seated sections", faults);
         }
@@ -182,6 +212,7 @@ fn read_rows(form: &Object<'_>, faults: &mut Faults) -> Vec<Row> {
                 label: row_label(place),
                 seats: u32::try_from(seats).unwrap_or(0),
                 accessible: Vec::new(),
+                companion: Vec::new(),
             };
             (0..count).map(row).collect()
         }
@@ -195,22 +226,38 @@ fn read_rows(form: &Object<'_>, faults: &mut Faults) -> Vec<Row> {
 }
 
 fn read_row(value: &Value, at: At<'_>, faults: &mut Faults) -> Option<Row> {
-    let form = Object::read(value, at, &["label", "seats", "accessible"], faults)?;
+    let form = Object::read(value, at, &["label", "seats", "accessible", "companion"], faults)?;
     let name = label(&form, "label", faults);
     let seats = form.need_integer("seats", 1..=limits::ROW_SEATS_MAX, faults);
+    let accessible = read_numbers(&form, "accessible", seats, faults);
+    let companion = read_numbers(&form, "companion", seats, faults);
+    if companion.iter().any(|number| accessible.binary_search(number).is_ok()) {
+        form.fault("companion", "must not name accessible seats", faults);
+    }
+    let (label, seats) = (name?.to_owned(), u32::try_from(seats?).ok()?);
+    Some(Row { label, seats, accessible, companion })
+}
+
+/// Numbers of seats of a row, ascending.
+fn read_numbers(
+    form: &Object<'_>,
+    name: &str,
+    seats: Option<u64>,
+    faults: &mut Faults,
+) -> Vec<u32> {
     let most = usize::try_from(limits::ROW_SEATS_MAX).unwrap_or(usize::MAX);
-    let list = At::Field(&form.at, "accessible");
-    let mut accessible = Vec::new();
-    let numbers = form.list("accessible", 0..=most, faults).unwrap_or_default();
-    for (place, number) in numbers.iter().enumerate() {
+    let list = At::Field(&form.at, name);
+    let mut numbers = Vec::new();
+    let values = form.list(name, 0..=most, faults).unwrap_or_default();
+    for (place, number) in values.iter().enumerate() {
         let at = At::Index(&list, place);
         if let Some(number) = json::integer(number, &at, 1..=seats.unwrap_or(1), faults) {
-            accessible.push(u32::try_from(number).unwrap_or(0));
+            numbers.push(u32::try_from(number).unwrap_or(0));
         }
     }
-    accessible.sort_unstable();
-    accessible.dedup();
-    Some(Row { label: name?.to_owned(), seats: u32::try_from(seats?).ok()?, accessible })
+    numbers.sort_unstable();
+    numbers.dedup();
+    numbers
 }
 
 /// A, B, … Z, AA, AB, …
@@ -239,7 +286,7 @@ mod tests {
             "categories": [{"key": "A", "name": "Front", "price_minor": 9500}],
             "sections": [
                 {"key": "101", "category": "A", "rows": [
-                    {"label": "A", "seats": 20, "accessible": [2, 1]}]},
+                    {"label": "A", "seats": 20, "accessible": [2, 1], "companion": [3]}]},
                 {"key": "102", "category": "A", "row_count": 28, "seats_per_row": 4},
                 {"key": "FLOOR", "kind": "general_admission", "capacity": 2000, "category": "A"},
             ],
@@ -263,6 +310,12 @@ mod tests {
     fn all_three_kinds_of_sections_are_read() {
         let document = read(&body()).expect("good");
         assert_eq!(document.sections[0].rows[0].accessible, [1, 2]);
+        assert_eq!(document.sections[0].rows[0].companion, [3]);
+        let mut focused = body();
+        focused["sections"][1]["focal_row"] = json!(28);
+        focused["sections"][1]["focal_seat"] = json!(4);
+        let focused = read(&focused).expect("good");
+        assert_eq!((focused.sections[1].focal_row, focused.sections[1].focal_seat), (28, 4));
         let labels: Vec<&str> =
             document.sections[1].rows.iter().map(|row| row.label.as_str()).collect();
         assert_eq!((labels[0], labels[25], labels[26], labels[27]), ("A", "Z", "AA", "AB"));
@@ -333,6 +386,13 @@ mod tests {
             ("/sections/0/rows/0/seats", json!(0)),
             ("/sections/0/rows/0/label", json!("")),
             ("/sections/0/rows/0/accessible/0", json!(21)),
+            ("/sections/0/rows/0/companion/0", json!(21)),
+            ("/sections/0/rows/0/companion", json!([2])),
+            ("/sections/0/rows/0/companion", json!("3")),
+            ("/sections/0/focal_row", json!(2)),
+            ("/sections/0/focal_row", json!(0)),
+            ("/sections/0/focal_seat", json!(21)),
+            ("/sections/2/focal_row", json!(1)),
             ("/sections/1/row_count", json!(0)),
             ("/sections/1/seats_per_row", json!("x")),
             ("/sections/2/kind", json!("standing")),
@@ -340,7 +400,12 @@ mod tests {
             ("/sections/2/capacity", json!(200_001)),
         ] {
             let mut body = body();
-            *body.pointer_mut(pointer).expect(pointer) = value.clone();
+            let (parent, field) = pointer.rsplit_once('/').expect(pointer);
+            let parent = body.pointer_mut(parent).expect(pointer);
+            match parent.as_object_mut() {
+                Some(object) => drop(object.insert(field.to_owned(), value.clone())),
+                None => parent[field.parse::<usize>().expect(pointer)] = value.clone(),
+            }
             let problem = read(&body).expect_err(pointer);
             assert_eq!(problem.errors()[0].pointer, pointer, "{value}");
         }

@@ -108,9 +108,10 @@ fn refusal(mut failure: Failure, view: &EventView, wishes: &Wishes) -> Problem {
         failure.at_ms = Some(view.document.onsale_at_ms);
     }
     let seat_ids = view.seat_ids(&failure.seats);
+    let mend_seat_ids = view.seat_ids(failure.mend_seats());
     let pointer = (!failure.field.is_empty()).then(|| wishes.pointer(&failure.field));
     let detail = failure.detail.clone();
-    let mut problem = Problem::from(failure).with_seat_ids(seat_ids);
+    let mut problem = Problem::from(failure).with_seat_ids(seat_ids).with_mend(mend_seat_ids);
     if let Some(pointer) = pointer {
         problem = problem.with_errors(vec![FieldError { pointer, detail: detail.into() }]);
     }

@@ -15,9 +15,23 @@ use crate::{
 };
 
 const NOT_OFFERED: [&str; 2] = ["code", "channel"];
-const WISH_FIELDS: [&str; 8] =
-    ["seat_ids", "quantity", "category", "section", "accessible", "types", "code", "channel"];
-const REQUEST_FIELDS: [&str; 10] = [
+/// What stands beside `quantity`, and never beside `seat_ids`.
+const CHOICE_FIELDS: [&str; 6] =
+    ["category", "section", "accessible", "price_max_minor", "companions", "split"];
+const WISH_FIELDS: [&str; 11] = [
+    "seat_ids",
+    "quantity",
+    "category",
+    "section",
+    "accessible",
+    "price_max_minor",
+    "companions",
+    "split",
+    "types",
+    "code",
+    "channel",
+];
+const REQUEST_FIELDS: [&str; 13] = [
     "event_id",
     "items",
     "seat_ids",
@@ -25,6 +39,9 @@ const REQUEST_FIELDS: [&str; 10] = [
     "category",
     "section",
     "accessible",
+    "price_max_minor",
+    "companions",
+    "split",
     "types",
     "code",
     "channel",
@@ -45,7 +62,19 @@ pub(crate) struct Wishes {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Wish {
     Seats(Vec<String>),
-    Places { quantity: u32, category: Option<String>, section: Option<String>, accessible: bool },
+    Places(Choice),
+}
+
+/// Places that the allocator chooses.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Choice {
+    pub quantity: u32,
+    pub category: Option<String>,
+    pub section: Option<String>,
+    pub accessible: bool,
+    pub price_max_minor: Option<u64>,
+    pub companions: u32,
+    pub split: bool,
 }
 
 impl Wishes {
@@ -64,7 +93,7 @@ impl Wishes {
         let event_id = object.need_text("event_id", 1..=64, faults);
         let listed = object.get("items").is_some();
         let (items, types) = if listed {
-            for name in &WISH_FIELDS[..6] {
+            for name in ["seat_ids", "quantity", "types"].iter().chain(&CHOICE_FIELDS) {
                 if object.get(name).is_some() {
                     object.fault(name, "cannot stand beside items", faults);
                 }
@@ -95,12 +124,9 @@ impl Wishes {
                     canonical.number(seats.len() as u64);
                     seats.iter().for_each(|seat| canonical.text(seat));
                 }
-                Wish::Places { quantity, category, section, accessible } => {
+                Wish::Places(choice) => {
                     canonical.number(0);
-                    canonical.number((*quantity).into());
-                    canonical.optional(category.as_deref());
-                    canonical.optional(section.as_deref());
-                    canonical.number((*accessible).into());
+                    choice.write_canonical(&mut canonical);
                 }
             }
             mix.write(&mut canonical);
@@ -157,7 +183,7 @@ impl Wish {
     fn places(&self) -> u64 {
         match self {
             Wish::Seats(seats) => seats.len() as u64,
-            Wish::Places { quantity, .. } => (*quantity).into(),
+            Wish::Places(choice) => u64::from(choice.quantity) + u64::from(choice.companions),
         }
     }
 
@@ -166,30 +192,79 @@ impl Wish {
             Wish::Seats(seats) => {
                 HoldItem { seats: resolve_seats(seats, view, at, faults), ..HoldItem::default() }
             }
-            Wish::Places { quantity, category, section, accessible } => {
-                let category = category.as_deref().and_then(|key| {
-                    let found = view.category_no(key);
-                    if found.is_none() {
-                        let at = At::Field(at, "category");
-                        faults.add(&at, "is not a category of the event");
-                    }
-                    found
-                });
-                let section = section.as_deref().and_then(|key| {
-                    let found = view.section_no(key);
-                    if found.is_none() {
-                        faults.add(&At::Field(at, "section"), "is not a section of the event");
-                    }
-                    found
-                });
-                HoldItem {
-                    seats: Vec::new(),
-                    quantity: *quantity,
-                    category,
-                    section,
-                    accessible: *accessible,
-                }
+            Wish::Places(choice) => choice.resolve(view, at, faults),
+        }
+    }
+}
+
+impl Choice {
+    fn write_canonical(&self, canonical: &mut Canonical) {
+        canonical.number(self.quantity.into());
+        canonical.optional(self.category.as_deref());
+        canonical.optional(self.section.as_deref());
+        canonical.number(self.accessible.into());
+        canonical.number(self.price_max_minor.map_or(0, |price| price.saturating_add(1)));
+        canonical.number(self.companions.into());
+        canonical.number(self.split.into());
+    }
+
+    /// Without a quantity the types say how many places there are, companion seats included.
+    fn read(object: &Object<'_>, mix: &Mix, faults: &mut Faults) -> Option<Choice> {
+        let key = 1..=limits::LABEL_CHARS_MAX;
+        let most = limits::HOLD_SEATS_MAX;
+        let category = object.text("category", key.clone(), faults);
+        let section = object.text("section", key, faults);
+        let accessible = object.flag("accessible", faults).unwrap_or(false);
+        let price = 0..=limits::PRICE_MINOR_MAX;
+        let price_max_minor = object.integer("price_max_minor", price, faults);
+        let companions = object.integer("companions", 0..=most, faults).unwrap_or(0);
+        if companions > 0 && !accessible {
+            object.fault("companions", "come with accessible seats only", faults);
+        }
+        let split = object.flag("split", faults).unwrap_or(false);
+        let quantity = match object.get("quantity") {
+            Some(_) => object.integer("quantity", 1..=most, faults),
+            None if mix.places() <= companions => {
+                object.fault("types", "must add up to more places than companions", faults);
+                None
             }
+            None => Some(mix.places() - companions),
+        };
+        Some(Choice {
+            quantity: u32::try_from(quantity?).ok()?,
+            category: category.map(str::to_owned),
+            section: section.map(str::to_owned),
+            accessible,
+            price_max_minor,
+            companions: u32::try_from(companions).ok()?,
+            split,
+        })
+    }
+
+    fn resolve(&self, view: &EventView, at: &At<'_>, faults: &mut Faults) -> HoldItem {
+        let category = self.category.as_deref().and_then(|key| {
+            let found = view.category_no(key);
+            if found.is_none() {
+                faults.add(&At::Field(at, "category"), "is not a category of the event");
+            }
+            found
+        });
+        let section = self.section.as_deref().and_then(|key| {
+            let found = view.section_no(key);
+            if found.is_none() {
+                faults.add(&At::Field(at, "section"), "is not a section of the event");
+            }
+            found
+        });
+        HoldItem {
+            seats: Vec::new(),
+            quantity: self.quantity,
+            category,
+            section,
+            accessible: self.accessible,
+            price_max_minor: self.price_max_minor,
+            companions: self.companions,
+            split: self.split,
         }
     }
 }
@@ -248,29 +323,14 @@ fn read_places(object: &Object<'_>, mix: &Mix, faults: &mut Faults) -> Option<Wi
             None
         }
         (Some(_), None) => {
-            for name in ["category", "section", "accessible"] {
+            for name in CHOICE_FIELDS {
                 if object.get(name).is_some() {
                     object.fault(name, "cannot stand beside seat_ids", faults);
                 }
             }
             read_seats(object, faults).map(Wish::Seats)
         }
-        (None, quantity) => {
-            let key = 1..=limits::LABEL_CHARS_MAX;
-            let quantity = match quantity {
-                Some(_) => object.integer("quantity", 1..=limits::HOLD_SEATS_MAX, faults),
-                None => Some(mix.places()),
-            };
-            let category = object.text("category", key.clone(), faults);
-            let section = object.text("section", key, faults);
-            let accessible = object.flag("accessible", faults);
-            Some(Wish::Places {
-                quantity: u32::try_from(quantity?).ok()?,
-                category: category.map(str::to_owned),
-                section: section.map(str::to_owned),
-                accessible: accessible.unwrap_or(false),
-            })
-        }
+        (None, _) => Choice::read(object, mix, faults).map(Wish::Places),
     }
 }
 
@@ -326,6 +386,13 @@ mod tests {
             wishes.expect("good").resolve(&EventView::new(document())).expect("a known section");
         assert_eq!((items[0].quantity, items[0].section), (2, Some(1)));
         let wishes = read(
+            r#"{"event_id":"e","quantity":1,"accessible":true,"companions":2,
+                "price_max_minor":900,"split":true}"#,
+        );
+        let item = &wishes.expect("good").resolve(&EventView::new(document())).expect("good")[0];
+        assert_eq!((item.quantity, item.accessible, item.companions), (1, true, 2));
+        assert_eq!((item.price_max_minor, item.split), (Some(900), true));
+        let wishes = read(
             r#"{"event_id":"evt_test","items":[{"seat_ids":["101-A-1"]},
                 {"quantity":1,"category":"GA","accessible":false}]}"#,
         );
@@ -356,6 +423,14 @@ mod tests {
             (r#"{"event_id":"e","quantity":1,"channel":"x"}"#, "/channel"),
             (r#"{"event_id":"e","quantity":1,"accessible":1}"#, "/accessible"),
             (r#"{"event_id":"e","quantity":1,"category":null}"#, "/category"),
+            (r#"{"event_id":"e","quantity":1,"price_max_minor":-1}"#, "/price_max_minor"),
+            (r#"{"event_id":"e","quantity":1,"price_max_minor":"9"}"#, "/price_max_minor"),
+            (r#"{"event_id":"e","quantity":1,"companions":1}"#, "/companions"),
+            (r#"{"event_id":"e","quantity":1,"accessible":true,"companions":65}"#, "/companions"),
+            (r#"{"event_id":"e","quantity":60,"accessible":true,"companions":6}"#, ""),
+            (r#"{"event_id":"e","quantity":1,"split":1}"#, "/split"),
+            (r#"{"event_id":"e","seat_ids":["x"],"split":true}"#, "/split"),
+            (r#"{"event_id":"e","items":[{"quantity":1}],"companions":1}"#, "/companions"),
             (r#"{"event_id":"e","items":[]}"#, "/items"),
             (r#"{"event_id":"e","items":[1]}"#, "/items/0"),
             (r#"{"event_id":"e","items":[{"quantity":1,"types":{"adult":2}}]}"#, "/items/0/types"),
@@ -444,6 +519,9 @@ mod tests {
             r#"{"event_id":"e","quantity":2,"section":"s"}"#,
             r#"{"event_id":"e","quantity":2,"category":"s"}"#,
             r#"{"event_id":"e","quantity":2,"accessible":true}"#,
+            r#"{"event_id":"e","quantity":2,"accessible":true,"companions":1}"#,
+            r#"{"event_id":"e","quantity":2,"price_max_minor":0}"#,
+            r#"{"event_id":"e","quantity":2,"split":true}"#,
             r#"{"event_id":"e","items":[{"quantity":1},{"quantity":1}]}"#,
             r#"{"event_id":"e","seat_ids":["2"]}"#,
             r#"{"event_id":"e","quantity":2,"types":{"a":2}}"#,

@@ -16,7 +16,7 @@ use crate::{
         checkout::{self, Checkout},
         holds, places,
         reserve::{self, identify},
-        wish::{Wish, Wishes},
+        wish::{Choice, Wish, Wishes},
     },
     idempotency,
     problem::Problem,
@@ -85,12 +85,13 @@ fn wishes(event_id: &str, form: &Form) -> Result<Wishes, Problem> {
     Ok(Wishes {
         event_id: event_id.to_owned(),
         types: vec![super::super::handlers::mix::Mix::default()],
-        items: vec![Wish::Places {
+        items: vec![Wish::Places(Choice {
             quantity,
             category,
             section,
             accessible: form.get("accessible").is_some(),
-        }],
+            ..Choice::default()
+        })],
         listed: false,
     })
 }

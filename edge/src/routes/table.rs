@@ -181,6 +181,8 @@ fn buying() -> Vec<Route> {
         .codes(&[
             Code::AdmissionRequired,
             Code::SeatUnavailable,
+            Code::OrphanSeats,
+            Code::CompanionWithoutAccessible,
             Code::SoldOut,
             Code::NotEnoughTogether,
             Code::BuyerLimitReached,

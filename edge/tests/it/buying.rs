@@ -176,6 +176,32 @@ async fn refusals_say_what_the_contract_says() {
 }
 
 #[tokio::test]
+async fn seats_left_alone_and_the_ones_that_mend_it_are_named() {
+    let fixture = Fixture::start().await;
+    fixture.backend.refuse_next(Rejected {
+        code: Code::OrphanSeats.as_str().into(),
+        detail: "would be left alone".into(),
+        seats: vec![1, 11],
+        mend_seats: vec![0],
+        ..Rejected::default()
+    });
+    let refused = reserve(&two_seats(), "k1").send(&fixture.address).await;
+    assert_eq!((refused.status, refused.code().as_str()), (409, "orphan_seats"));
+    let problem = refused.json();
+    assert_eq!(problem["seat_ids"], json!(["101-A-2", "101-B-2"]));
+    assert_eq!(problem["mend_seat_ids"], json!(["101-A-1"]));
+    fixture.backend.refuse_next(Rejected {
+        code: Code::CompanionWithoutAccessible.as_str().into(),
+        seats: vec![2],
+        ..Rejected::default()
+    });
+    let refused = reserve(&two_seats(), "k1").send(&fixture.address).await;
+    assert_eq!((refused.status, refused.code().as_str()), (409, "companion_without_accessible"));
+    assert_eq!(refused.json()["seat_ids"], json!(["101-A-3"]));
+    assert!(refused.json().get("mend_seat_ids").is_none());
+}
+
+#[tokio::test]
 async fn a_shard_that_does_not_answer_is_never_reported_as_a_failure() {
     let fixture = Fixture::start().await;
     for _ in 0..64 {

@@ -123,8 +123,8 @@ fn club() -> EventDocument {
         key: "FLOOR".to_owned(),
         name: "Floor".to_owned(),
         category: 0,
-        rows: Vec::new(),
         capacity: 2_000,
+        ..Section::default()
     };
     EventDocument {
         event_id: "evt_club".to_owned(),
@@ -176,12 +176,13 @@ fn seated(key: &str, category: u32, rows: u32, seats: u32, accessible: &[u32]) -
         label: char::from_u32(u32::from(b'A') + row).unwrap_or('A').to_string(),
         seats,
         accessible: if row == 0 { accessible.to_vec() } else { Vec::new() },
+        companion: Vec::new(),
     });
     Section {
         key: key.to_owned(),
         name: format!("Section {key}"),
         category,
         rows: rows.collect(),
-        capacity: 0,
+        ..Section::default()
     }
 }

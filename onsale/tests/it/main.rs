@@ -3,6 +3,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 mod bad_input;
+mod best_available;
 #[path = "../../../edge/tests/it/client.rs"]
 #[allow(dead_code)]
 mod client;

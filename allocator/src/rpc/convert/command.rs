@@ -6,7 +6,7 @@ use onsale_state::{
     HoldId, OrderId,
     command::{
         BeginCheckout, CommandKind, Contact, ExtendHold, Hold, HoldItem, HoldTerms, Idempotency,
-        ReleaseHold, SellOverTheCounter,
+        ReleaseHold, SellOverTheCounter, Wish,
     },
     limits::{CONTACT_BYTES_MAX, HOLD_ITEMS_MAX, HOLD_SEATS_MAX, PAYMENT_METHOD_BYTES_MAX},
 };
@@ -89,8 +89,9 @@ fn hold(message: &pb::HoldCommand, shard: u32) -> Result<CommandKind, Failure> {
     let mut places = 0;
     let mut items = Vec::with_capacity(message.items.len());
     for (at, item) in message.items.iter().enumerate() {
-        places += item.seats.len().max(item.quantity as usize);
-        if places > HOLD_SEATS_MAX {
+        let chosen = u64::from(item.quantity) + u64::from(item.companions);
+        places += chosen.max(item.seats.len() as u64);
+        if places > HOLD_SEATS_MAX as u64 {
             let field = if item.seats.is_empty() { "quantity" } else { "seats" };
             let remedy = format!("must leave the hold at {HOLD_SEATS_MAX} places or fewer");
             return Err(invalid(&format!("items/{at}/{field}"), &remedy));
@@ -124,18 +125,24 @@ fn hold_item(at: usize, item: &pb::HoldItem) -> Result<HoldItem, Failure> {
         if item.quantity == 0 {
             return Err(invalid(&field("quantity"), "must be at least 1, or seats be named"));
         }
-        return Ok(HoldItem::BestAvailable {
+        return Ok(HoldItem::BestAvailable(Wish {
             quantity: narrow(&field("quantity"), item.quantity)?,
             category: item.category.map(|no| narrow(&field("category"), no)).transpose()?,
             section: item.section.map(|no| narrow(&field("section"), no)).transpose()?,
+            price_max_minor: item.price_max_minor,
             accessible: item.accessible,
-        });
+            companions: narrow(&field("companions"), item.companions)?,
+            split: item.split,
+        }));
     }
     let unwanted = [
         ("quantity", item.quantity != 0),
         ("category", item.category.is_some()),
         ("section", item.section.is_some()),
         ("accessible", item.accessible),
+        ("price_max_minor", item.price_max_minor.is_some()),
+        ("companions", item.companions != 0),
+        ("split", item.split),
     ];
     if let Some((name, _)) = unwanted.iter().find(|(_, is_there)| *is_there) {
         return Err(invalid(&field(name), "must be absent where seats are named"));

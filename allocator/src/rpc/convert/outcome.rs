@@ -85,6 +85,19 @@ pub fn rejection(rejection: &Rejection) -> Failure {
         Rejection::BuyerLimitReached { seats_max } => {
             fail(Code::BuyerLimitReached, &format!("the event allows one buyer {seats_max} seats"))
         }
+        Rejection::CompanionWithoutAccessible { seats } => {
+            let detail = "companion seats are sold with an accessible seat of their section";
+            let mut failure = fail(Code::CompanionWithoutAccessible, detail);
+            failure.seats.clone_from(seats);
+            failure
+        }
+        Rejection::OrphanSeats { seats, mend } => {
+            let detail = "these seats would be left alone; as many others beside each other would \
+                          leave none alone";
+            let mut failure = fail(Code::OrphanSeats, detail);
+            failure.seats.clone_from(seats);
+            failure.with_more(Vec::new(), mend.clone())
+        }
         Rejection::SeatUnavailable { seats } => {
             let mut failure = fail(Code::SeatUnavailable, "these seats are held or sold");
             failure.seats.clone_from(seats);
@@ -94,7 +107,7 @@ pub fn rejection(rejection: &Rejection) -> Failure {
             at(Code::SoldOut, "nothing that fits is left", *held_may_return_at_ms)
         }
         Rejection::NotEnoughTogether { held_may_return_at_ms } => {
-            at(Code::NotEnoughTogether, "not that many are left", *held_may_return_at_ms)
+            at(Code::NotEnoughTogether, "not that many are left together", *held_may_return_at_ms)
         }
         Rejection::QuotaExhausted { quota } => quota_exhausted(quota),
         Rejection::QuotaBelowTaken { quotas } => quotas_below_taken(quotas),
@@ -134,8 +147,7 @@ fn with_places(code: Code, detail: &str, seats: &[SeatNo], areas: &[AreaTaken]) 
         sold: area.sold,
         killed: area.killed,
     });
-    failure.areas = taken.collect();
-    failure
+    failure.with_more(taken.collect(), Vec::new())
 }
 
 /// So many places of an area.
@@ -318,10 +330,11 @@ fn rejected_message(failure: &Failure) -> pb::Rejected {
         detail: failure.detail.clone(),
         field: failure.field.clone(),
         seats: failure.seats.clone(),
+        mend_seats: failure.mend_seats().to_vec(),
         at_ms: failure.at_ms,
         leader: 0,
         unknown: failure.code == Code::OutcomeUnknown,
-        areas: failure.areas.clone(),
+        areas: failure.areas().to_vec(),
     }
 }
 

@@ -105,7 +105,7 @@ impl Shard {
         sale: &Sale<'_>,
         fields: impl FnOnce(u64) -> Result<(), Rejection>,
     ) -> Result<u32, Rejection> {
-        self.check_key_room()?;
+        self.check_key_room(0)?;
         if self.orders.slab.len() >= self.limits.orders_max as usize {
             return Err(Rejection::Overloaded { bound: "orders_max" });
         }

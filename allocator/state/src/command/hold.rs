@@ -1,23 +1,28 @@
 //! `Hold`: seats for a limited time, all wishes or none.
 
-use smallvec::SmallVec;
-
-use super::{Hold, HoldItem, HoldTerms, Idempotency};
+use super::{Hold, HoldItem, HoldTerms, Idempotency, Wish};
 use crate::{
-    best_available::{self, Scope, Shortage},
+    best_available::Shortage,
     buyer_limit,
     change::Change,
     codec::{Reader, Sink, put_opt_varint, put_u8, put_u64, put_u128, put_varint},
     dedup::KeyOwner,
     error::DecodeError,
     event::{EventState, PlaceRef, PlaceRefs},
-    general_admission, hold as record,
-    ids::{HoldId, SeatNo, TypeNo},
-    limits::HOLD_ITEMS_MAX,
+    hold as record,
+    ids::{HoldId, TypeNo},
     offer::Deals,
     outcome::{Done, Held, Outcome, Rejection},
     shard::{Shard, key_tag},
+    wishes::{self, Refused, Terms},
 };
+
+/// What other commands would be granted before one, had they been applied.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Others {
+    pub(crate) holds: usize,
+    pub(crate) seats_of_buyer: usize,
+}
 
 impl Idempotency {
     #[inline(always)]
@@ -55,12 +60,9 @@ impl Hold {
                         put_varint(out, seat.into());
                     }
                 }
-                HoldItem::BestAvailable { quantity, category, section, accessible } => {
+                HoldItem::BestAvailable(wish) => {
                     put_u8(out, 1);
-                    put_varint(out, (*quantity).into());
-                    put_opt_varint(out, category.map(u64::from));
-                    put_opt_varint(out, section.map(u64::from));
-                    put_u8(out, (*accessible).into());
+                    wish.encode(out);
                 }
             }
         }
@@ -95,6 +97,31 @@ impl HoldTerms {
     }
 }
 
+impl Wish {
+    #[inline(always)]
+    fn encode(&self, out: &mut impl Sink) {
+        put_varint(out, self.quantity.into());
+        put_opt_varint(out, self.category.map(u64::from));
+        put_opt_varint(out, self.section.map(u64::from));
+        put_opt_varint(out, self.price_max_minor);
+        put_u8(out, self.accessible.into());
+        put_varint(out, self.companions.into());
+        put_u8(out, self.split.into());
+    }
+
+    fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            quantity: r.u16("quantity")?,
+            category: r.opt(|r| r.u16("category"))?,
+            section: r.opt(|r| r.u16("section"))?,
+            price_max_minor: r.opt(Reader::varint)?,
+            accessible: r.bool()?,
+            companions: r.u16("companions")?,
+            split: r.bool()?,
+        })
+    }
+}
+
 fn decode_item(r: &mut Reader<'_>) -> Result<HoldItem, DecodeError> {
     match r.u8()? {
         0 => {
@@ -102,38 +129,27 @@ fn decode_item(r: &mut Reader<'_>) -> Result<HoldItem, DecodeError> {
             let seats = (0..seats).map(|_| r.u32("a seat")).collect::<Result<_, _>>()?;
             Ok(HoldItem::Seats(seats))
         }
-        1 => Ok(HoldItem::BestAvailable {
-            quantity: r.u16("quantity")?,
-            category: r.opt(|r| r.u16("category"))?,
-            section: r.opt(|r| r.u16("section"))?,
-            accessible: r.bool()?,
-        }),
+        1 => Ok(HoldItem::BestAvailable(Wish::decode(r)?)),
         _ => Err(DecodeError::Invalid { what: "an item's form" }),
     }
 }
 
-macro_rules! item_fields {
-    ($name:literal: $($no:literal)*) => { [$(concat!("items/", $no, "/", $name)),*] };
-}
-
-static SEATS: [&str; HOLD_ITEMS_MAX] = item_fields!("seats": 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
-static QUANTITY: [&str; HOLD_ITEMS_MAX] =
-    item_fields!("quantity": 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
-static SECTION: [&str; HOLD_ITEMS_MAX] =
-    item_fields!("section": 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
-static CATEGORY: [&str; HOLD_ITEMS_MAX] =
-    item_fields!("category": 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
-
-fn invalid(field: &'static str, reason: &'static str) -> Rejection {
-    Rejection::Invalid { field, reason }
-}
-
 impl Shard {
-    pub(crate) fn hold_seats(&mut self, command: &Hold, changes: &mut Vec<Change>) -> Outcome {
-        match self.find_key(command.idempotency.key) {
+    /// `chosen` are the places of a joint allotment, out of the stock already.
+    pub(crate) fn hold_seats(
+        &mut self,
+        command: &Hold,
+        chosen: Option<PlaceRefs>,
+        changes: &mut Vec<Change>,
+    ) -> Outcome {
+        let is_chosen = chosen.is_some();
+        let outcome = match self.find_key(command.idempotency.key) {
             Some(owner) => self.replay_hold(owner, &command.idempotency),
-            None => self.grant(command, changes).map(Done::Held).into(),
-        }
+            None => self.grant(command, chosen, changes).map(Done::Held).into(),
+        };
+        let granted = outcome.result.is_ok() && !outcome.replayed;
+        assert!(granted || !is_chosen, "seats were chosen for a hold that is not granted");
+        outcome
     }
 
     fn replay_hold(&self, owner: KeyOwner, asked: &Idempotency) -> Outcome {
@@ -163,17 +179,20 @@ impl Shard {
         }
     }
 
-    fn grant(&mut self, command: &Hold, changes: &mut Vec<Change>) -> Result<Held, Rejection> {
-        self.check_key_room()?;
-        if self.holds.alive >= self.limits.holds_max as usize {
+    /// Everything that is checked before seats are chosen: the event's slot and how many places are
+    /// wanted. `others` would be granted before.
+    #[inline(always)]
+    pub(crate) fn admit(&self, command: &Hold, others: &Others) -> Result<(u32, usize), Rejection> {
+        self.check_key_room(others.holds)?;
+        if self.holds.alive + others.holds >= self.limits.holds_max as usize {
             return Err(Rejection::Overloaded { bound: "holds_max" });
         }
         let event_slot = self.event_slot(command.event)?;
-        let event = &mut self.events[event_slot as usize];
+        let event = &self.events[event_slot as usize];
         if self.holds.slot(command.hold).is_some() {
-            return Err(invalid("hold", "is another hold's id"));
+            return Err(Rejection::Invalid { field: "hold", reason: "is another hold's id" });
         }
-        let wanted = validate(event, &command.items)?;
+        let wanted = wishes::validate(event, &command.items)?;
         if let Some(terms) = &command.terms {
             check_types(event, &terms.types, wanted)?;
         }
@@ -181,11 +200,30 @@ impl Shard {
             return Err(Rejection::NotOnSale { onsale_at_ms: event.onsale_at_ms });
         }
         let (buyer, limit) = (command.idempotency.buyer, event.rules.seats_per_buyer_max);
-        if buyer_limit::exceeds(&event.buyers, buyer, wanted, limit) {
+        if buyer_limit::exceeds(&event.buyers, buyer, wanted + others.seats_of_buyer, limit) {
             return Err(Rejection::BuyerLimitReached { seats_max: limit });
         }
-        let places = pick(event, &command.items).map_err(|refused| match refused {
+        wishes::check_companions(event, &command.items)?;
+        Ok((event_slot, wanted))
+    }
+
+    fn grant(
+        &mut self,
+        command: &Hold,
+        chosen: Option<PlaceRefs>,
+        changes: &mut Vec<Change>,
+    ) -> Result<Held, Rejection> {
+        let (event_slot, _) = self.admit(command, &Others::default())?;
+        let event = &mut self.events[event_slot as usize];
+        let types = command.terms.as_ref().map_or(&[][..], |terms| &terms.types);
+        let terms = Terms { types, now: self.log_time_ms };
+        let places = match chosen {
+            Some(places) => Ok(places),
+            None => wishes::pick(event, &command.items, terms),
+        };
+        let places = places.map_err(|refused| match refused {
             Refused::Conflict(seats) => Rejection::SeatUnavailable { seats },
+            Refused::Orphans { stranded, mend } => Rejection::OrphanSeats { seats: stranded, mend },
             Refused::Short(shortage) => {
                 let held_may_return_at_ms = event.clock.first_return(&self.holds.slab, event_slot);
                 match shortage {
@@ -198,7 +236,7 @@ impl Shard {
         Ok(self.store(command, event_slot, (places, deals), changes))
     }
 
-    /// What is agreed about picked places; unpicks them where a quota refuses.
+    /// What is agreed about picked places; unpicks them where a quota or a price limit refuses.
     fn deal(
         &mut self,
         command: &Hold,
@@ -210,9 +248,18 @@ impl Shard {
             return Ok(None);
         }
         let types = command.terms.as_ref().map_or(&[][..], |terms| &terms.types);
-        let deals = event.deal(places, types, self.log_time_ms);
+        let mut deals = event.deal(places, types, self.log_time_ms);
+        if let Ok(Some(dealt)) = &deals
+            && !wishes::are_within_limits(&command.items, dealt)
+        {
+            let held_may_return_at_ms = event.clock.first_return(&self.holds.slab, event_slot);
+            if let Ok(dealt) = &deals {
+                event.count_deals(places, dealt, false);
+            }
+            deals = Err(Rejection::SoldOut { held_may_return_at_ms });
+        }
         if deals.is_err() {
-            places.iter().for_each(|&place| event.unpick(place));
+            wishes::unpick(event, places.iter().copied());
         }
         deals
     }
@@ -252,166 +299,16 @@ impl Shard {
 
 /// Are there so many types, all the event's?
 fn check_types(event: &EventState, types: &[TypeNo], wanted: usize) -> Result<(), Rejection> {
+    let invalid = |reason| Err(Rejection::Invalid { field: "types", reason });
     if types.is_empty() {
         return Ok(());
     }
     let known = event.offer.as_ref().map_or(0, |offer| offer.offer.types);
     if types.iter().any(|&no| no >= known) {
-        return Err(invalid("types", "are not all the event's"));
+        return invalid("are not all the event's");
     }
     if types.len() != wanted {
-        return Err(invalid("types", "must be as many as there are places"));
+        return invalid("must be as many as there are places");
     }
     Ok(())
-}
-
-/// How many places the items want, if they make sense.
-fn validate(event: &EventState, items: &[HoldItem]) -> Result<usize, Rejection> {
-    if items.is_empty() || items.len() > HOLD_ITEMS_MAX {
-        return Err(invalid("items", "must be 1 to 16"));
-    }
-    let mut wanted = 0;
-    for (at, item) in items.iter().enumerate() {
-        wanted += match item {
-            HoldItem::Seats(seats) if seats.is_empty() => {
-                return Err(invalid(SEATS[at], "must name at least one seat"));
-            }
-            HoldItem::Seats(seats) => seats.len(),
-            HoldItem::BestAvailable { quantity: 0, .. } => {
-                return Err(invalid(QUANTITY[at], "must be at least 1"));
-            }
-            HoldItem::BestAvailable { quantity, .. } => usize::from(*quantity),
-        };
-    }
-    if wanted > usize::from(event.rules.seats_per_order_max) {
-        return Err(invalid("items", "are more places than one order may have"));
-    }
-    let mut named: SmallVec<[SeatNo; 16]> = SmallVec::new();
-    for (at, item) in items.iter().enumerate() {
-        match item {
-            HoldItem::Seats(seats) => {
-                for &seat in seats {
-                    if seat >= event.seat_map.seats() {
-                        return Err(invalid(SEATS[at], "are not all in the seat map"));
-                    }
-                    if named.contains(&seat) {
-                        return Err(invalid(SEATS[at], "name a seat twice"));
-                    }
-                    named.push(seat);
-                }
-            }
-            HoldItem::BestAvailable { category, section, .. } => {
-                scope(event, at, *category, *section)?;
-            }
-        }
-    }
-    Ok(wanted)
-}
-
-/// Where a wish may be fulfilled, and whether that is general admission.
-fn scope(
-    event: &EventState,
-    at: usize,
-    category: Option<u16>,
-    section: Option<u16>,
-) -> Result<(Scope, bool), Rejection> {
-    if category.is_some_and(|no| usize::from(no) >= event.prices_in_force().len()) {
-        return Err(invalid(CATEGORY[at], "is not one of the event's"));
-    }
-    if let Some(no) = section {
-        let Some(section) = event.seat_map.section(no) else {
-            return Err(invalid(SECTION[at], "is not in the seat map"));
-        };
-        if category.is_some_and(|category| category != section.category) {
-            return Err(invalid(CATEGORY[at], "is not the section's"));
-        }
-        return Ok((Scope::Section(no), section.area_capacity.is_some()));
-    }
-    let Some(category) = category else {
-        return Ok((Scope::Everywhere, event.seat_map.seats() == 0));
-    };
-    let scope = Scope::Category(category);
-    if scope.sections(&event.seat_map, false).next().is_some() {
-        return Ok((scope, false));
-    }
-    if scope.sections(&event.seat_map, true).next().is_some() {
-        return Ok((scope, true));
-    }
-    Err(invalid(CATEGORY[at], "has no sections"))
-}
-
-enum Refused {
-    Conflict(Vec<SeatNo>),
-    Short(Shortage),
-}
-
-/// Most holds are one wish for named seats.
-fn pick_named(event: &mut EventState, named: &[SeatNo]) -> Result<PlaceRefs, Refused> {
-    if named.iter().any(|&seat| event.is_free(seat) != Some(true)) {
-        let mut seats = named.to_vec();
-        seats.retain(|&seat| event.is_free(seat) != Some(true));
-        seats.sort_unstable();
-        return Err(Refused::Conflict(seats));
-    }
-    let mut places = PlaceRefs::new();
-    for &seat in named {
-        event.pick(PlaceRef::seat(seat));
-        places.push(PlaceRef::seat(seat));
-    }
-    Ok(places)
-}
-
-/// Takes all places out of the stock, in the order of the wishes; or none.
-fn pick(event: &mut EventState, items: &[HoldItem]) -> Result<PlaceRefs, Refused> {
-    if let [HoldItem::Seats(seats)] = items {
-        return pick_named(event, seats);
-    }
-    let named = || {
-        items.iter().flat_map(|item| match item {
-            HoldItem::Seats(seats) => seats.as_slice(),
-            HoldItem::BestAvailable { .. } => &[],
-        })
-    };
-    if named().any(|&seat| event.is_free(seat) != Some(true)) {
-        let mut seats: Vec<SeatNo> = named().copied().collect();
-        seats.retain(|&seat| event.is_free(seat) != Some(true));
-        seats.sort_unstable();
-        return Err(Refused::Conflict(seats));
-    }
-    // Named seats first, so that no wish takes what another one names.
-    for &seat in named() {
-        event.pick(PlaceRef::seat(seat));
-    }
-    let mut places = PlaceRefs::new();
-    for (at, item) in items.iter().enumerate() {
-        let short = match item {
-            HoldItem::Seats(seats) => {
-                places.extend(seats.iter().map(|&seat| PlaceRef::seat(seat)));
-                continue;
-            }
-            HoldItem::BestAvailable { quantity, category, section, accessible } => {
-                match scope(event, at, *category, *section) {
-                    Ok((scope, true)) => {
-                        general_admission::pick_places(event, scope, *quantity, &mut places)
-                    }
-                    Ok((scope, false)) => {
-                        let places = &mut places;
-                        best_available::pick_seats(event, scope, *accessible, *quantity, places)
-                    }
-                    Err(_) => Err(Shortage::SoldOut),
-                }
-            }
-        };
-        if let Err(shortage) = short {
-            let later = items[at..].iter().flat_map(|item| match item {
-                HoldItem::Seats(seats) => seats.as_slice(),
-                HoldItem::BestAvailable { .. } => &[],
-            });
-            for place in places.into_iter().chain(later.map(|&seat| PlaceRef::seat(seat))) {
-                event.unpick(place);
-            }
-            return Err(Refused::Short(shortage));
-        }
-    }
-    Ok(places)
 }

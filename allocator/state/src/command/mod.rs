@@ -33,6 +33,7 @@ pub use rename_ticket::RenameTicket;
 pub use return_seats::ReturnSeats;
 pub use swap_seat::SwapSeat;
 
+pub(crate) use hold::Others;
 pub(crate) use open_onsale::{
     check_opening, decode_offer, decode_prices, encode_offer, encode_prices,
 };
@@ -163,18 +164,28 @@ pub struct HoldTerms {
 pub enum HoldItem {
     /// These numbered seats.
     Seats(SmallVec<[SeatNo; 8]>),
-    /// `quantity` places the allocator chooses: in one row if it can, else nearest rows; or
-    /// general admission when the section or category named (or the only stock) is that.
-    BestAvailable {
-        /// 1 to the event's `seats_per_order_max`.
-        quantity: u16,
-        /// Only this category.
-        category: Option<CategoryNo>,
-        /// Only this section.
-        section: Option<SectionNo>,
-        /// Accessible seats; without it they are never chosen.
-        accessible: bool,
-    },
+    /// Places the allocator chooses.
+    BestAvailable(Wish),
+}
+
+/// Places the allocator chooses: seats together by the rule of `best_available`; or general
+/// admission when the section or category named (or the only stock) is that.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wish {
+    /// 1 to the event's `seats_per_order_max`.
+    pub quantity: u16,
+    /// Only this category.
+    pub category: Option<CategoryNo>,
+    /// Only this section.
+    pub section: Option<SectionNo>,
+    /// Only where a place costs at most this.
+    pub price_max_minor: Option<u64>,
+    /// Accessible seats; without it they are never chosen.
+    pub accessible: bool,
+    /// Companion seats beside `quantity` accessible ones.
+    pub companions: u16,
+    /// Take groups apart from each other when there are not enough together.
+    pub split: bool,
 }
 
 /// Give a hold's seats back. Releasing what is already gone is answered as what it is.
@@ -349,6 +360,23 @@ pub struct SectionSpec {
     pub category: CategoryNo,
     /// Rows, or a number of places.
     pub kind: SectionKind,
+    /// Where its best seats are; [`Focus::default`] in general admission.
+    pub focus: Focus,
+}
+
+/// The focal point of a section: the nearer a seat, the better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Focus {
+    /// A row, from 1, the front one.
+    pub row: u32,
+    /// A seat of that row, from 1; 0 is the row's middle.
+    pub seat: u16,
+}
+
+impl Default for Focus {
+    fn default() -> Self {
+        Self { row: 1, seat: 0 }
+    }
 }
 
 /// What a section consists of.
@@ -367,7 +395,7 @@ pub enum SectionKind {
 }
 
 /// A row of numbered seats.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RowSpec {
     /// Unique in the section, e.g. `A`.
     pub label: Box<str>,
@@ -375,6 +403,8 @@ pub struct RowSpec {
     pub seats: u16,
     /// Numbers of the accessible seats, ascending.
     pub accessible: Vec<u16>,
+    /// Numbers of the companion seats, ascending; none of them accessible.
+    pub companion: Vec<u16>,
 }
 
 /// An event's limits (contract: `rules`).
@@ -388,6 +418,8 @@ pub struct Rules {
     pub hold_ttl_ms: u32,
     /// Extensions of one hold.
     pub hold_extensions_max: u16,
+    /// Refuse a named selection that strands a single seat it need not.
+    pub no_orphans: bool,
 }
 
 /// Change an event on sale; the seat map stays, but for how many places its areas have.

@@ -1,6 +1,6 @@
 //! `OpenOnsale`: an event can be sold in this shard. Idempotent by the document's revision.
 
-use super::{Offer, OpenOnsale, RowSpec, Rules, SectionKind, SectionSpec};
+use super::{Focus, Offer, OpenOnsale, RowSpec, Rules, SectionKind, SectionSpec};
 use crate::{
     change::Change,
     codec::{Reader, put_bytes, put_varint},
@@ -21,6 +21,7 @@ impl Rules {
         put_varint(out, self.seats_per_buyer_max.into());
         put_varint(out, self.hold_ttl_ms.into());
         put_varint(out, self.hold_extensions_max.into());
+        out.push(self.no_orphans.into());
     }
 
     pub(crate) fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
@@ -29,6 +30,7 @@ impl Rules {
             seats_per_buyer_max: r.u16("seats_per_buyer_max")?,
             hold_ttl_ms: r.u32("hold_ttl_ms")?,
             hold_extensions_max: r.u16("hold_extensions_max")?,
+            no_orphans: r.bool()?,
         })
     }
 
@@ -79,6 +81,8 @@ impl SectionSpec {
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         put_bytes(out, self.key.as_bytes());
         put_varint(out, self.category.into());
+        put_varint(out, self.focus.row.into());
+        put_varint(out, self.focus.seat.into());
         match &self.kind {
             SectionKind::Seated { rows } => {
                 out.push(0);
@@ -86,10 +90,8 @@ impl SectionSpec {
                 for row in rows {
                     put_bytes(out, row.label.as_bytes());
                     put_varint(out, row.seats.into());
-                    put_varint(out, row.accessible.len() as u64);
-                    for &number in &row.accessible {
-                        put_varint(out, number.into());
-                    }
+                    put_numbers(&row.accessible, out);
+                    put_numbers(&row.companion, out);
                 }
             }
             SectionKind::GeneralAdmission { capacity } => {
@@ -102,9 +104,10 @@ impl SectionSpec {
     pub(crate) fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let key = r.str(COMMAND_BYTES_MAX, "a section's key")?;
         let category = r.u16("a category")?;
+        let focus = Focus { row: r.u32("focal_row")?, seat: r.u16("focal_seat")? };
         let kind = match r.u8()? {
             0 => {
-                let rows = r.count(usize::MAX, 3, "rows")?;
+                let rows = r.count(usize::MAX, 4, "rows")?;
                 let rows = (0..rows).map(|_| decode_row(r)).collect::<Result<_, _>>()?;
                 SectionKind::Seated { rows }
             }
@@ -113,15 +116,26 @@ impl SectionSpec {
                 return Err(DecodeError::Invalid { what: "a section's kind" });
             }
         };
-        Ok(Self { key, category, kind })
+        Ok(Self { key, category, kind, focus })
     }
 }
 
 fn decode_row(r: &mut Reader<'_>) -> Result<RowSpec, DecodeError> {
     let (label, seats) = (r.str(COMMAND_BYTES_MAX, "a row's label")?, r.u16("seats")?);
-    let accessible = r.count(usize::MAX, 1, "accessible")?;
-    let accessible = (0..accessible).map(|_| r.u16("a number")).collect::<Result<_, _>>()?;
-    Ok(RowSpec { label, seats, accessible })
+    let (accessible, companion) = (decode_numbers(r)?, decode_numbers(r)?);
+    Ok(RowSpec { label, seats, accessible, companion })
+}
+
+fn put_numbers(numbers: &[u16], out: &mut Vec<u8>) {
+    put_varint(out, numbers.len() as u64);
+    for &number in numbers {
+        put_varint(out, number.into());
+    }
+}
+
+fn decode_numbers(r: &mut Reader<'_>) -> Result<Vec<u16>, DecodeError> {
+    let count = r.count(usize::MAX, 1, "numbers")?;
+    (0..count).map(|_| r.u16("a number")).collect()
 }
 
 impl OpenOnsale {
@@ -147,7 +161,7 @@ impl OpenOnsale {
         let (onsale_at_ms, prices_minor) = (r.varint()?, decode_prices(r)?);
         let offer = decode_offer(r)?;
         let rules = Rules::decode(r)?;
-        let sections = r.count(usize::MAX, 4, "sections")?;
+        let sections = r.count(usize::MAX, 6, "sections")?;
         let sections = (0..sections).map(|_| SectionSpec::decode(r)).collect::<Result<_, _>>()?;
         Ok(Self {
             event,

@@ -46,7 +46,7 @@ impl Shard {
             return self.replay_staff(owner, asked);
         }
         if command.idempotency.is_some()
-            && let Err(rejection) = self.check_key_room()
+            && let Err(rejection) = self.check_key_room(0)
         {
             return Outcome::rejected(rejection);
         }

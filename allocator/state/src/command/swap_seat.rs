@@ -89,8 +89,11 @@ impl Shard {
         let PlaceKind::Seat(from) = order.places[at].kind() else {
             return invalid("ticket", "is for general admission: it has no seat to move from");
         };
-        if map.is_accessible(from) != map.is_accessible(command.to_seat) {
-            return invalid("to_seat", "must be of the same kind, accessible or not");
+        if map.kind_of(from) != map.kind_of(command.to_seat) {
+            return invalid(
+                "to_seat",
+                "must be of the same kind: ordinary, accessible or companion",
+            );
         }
         if order.status != OrderStatus::Confirmed {
             return Err(Rejection::OrderUnconfirmed);

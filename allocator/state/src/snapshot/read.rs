@@ -285,7 +285,7 @@ fn decode_event(r: &mut Reader<'_>) -> Read<EventState> {
     let rules = Rules::decode(r)?;
     let buyer_ceiling = r.u16("buyer_ceiling")?;
     let offer = decode_offer(r)?;
-    let sections = r.count(usize::MAX, 4, "sections")?;
+    let sections = r.count(usize::MAX, 6, "sections")?;
     let sections = (0..sections).map(|_| SectionSpec::decode(r)).collect::<Result<_, _>>()?;
     let Some(prices_minor) = lists.pop() else {
         return invalid("an event without prices");

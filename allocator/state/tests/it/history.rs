@@ -6,7 +6,7 @@ use onsale_state::{
         BeginCheckout, ChangeOnsale, Contact, DropChange, DropRevision, Hold, HoldItem, HoldTerms,
         Idempotency, JobResult, KillSeats, LeaseJobs, OpenOnsale, PrepareEvent, PublishEvent,
         PutApiKey, PutSigningKey, RenameTicket, ReturnSeats, Selection, SellOverTheCounter,
-        SwapSeat, WakeJob,
+        SwapSeat, WakeJob, Wish,
     },
     *,
 };
@@ -14,7 +14,7 @@ use proptest::prelude::*;
 
 use crate::{
     compare::next_due,
-    kit::{self, club, festival, theatre},
+    kit::{self, club, festival, gallery, theatre},
     naive::Naive,
 };
 
@@ -58,7 +58,7 @@ fn pick<T: Copy>(from: &[T], at: u16) -> Option<T> {
 impl Writer {
     pub fn openings() -> Batch {
         let open = |open| CommandKind::OpenOnsale(Box::new(open));
-        let commands = vec![open(theatre()), open(club()), open(festival())];
+        let commands = vec![open(theatre()), open(club()), open(festival()), open(gallery())];
         let commands =
             commands.into_iter().map(|kind| Command { not_after_ms: kit::NEVER, kind }).collect();
         Batch { log_time_ms: 1_000_000, commands }
@@ -171,8 +171,9 @@ impl Writer {
         self.holds.push(hold);
         let event = match draft.d % 16 {
             0 => 7,
-            1..=3 => 2,
-            4..=7 => 3,
+            1..=2 => 2,
+            3..=5 => 3,
+            6..=9 => 4,
             _ => 1,
         };
         let items = 1 + usize::from(draft.d % 5 / 3);
@@ -307,12 +308,13 @@ impl Writer {
     }
 
     fn change(&mut self, draft: Draft, model: &Naive) -> CommandKind {
-        let event = [0, 1, 2, 3, 1, 3][usize::from(draft.a % 6)];
+        let event = [0, 1, 2, 3, 4, 3][usize::from(draft.a % 6)];
         let known = model.events.get(&event);
         let mut rules = known.map_or(kit::rules(), |event| event.open.rules);
         rules.hold_ttl_ms = [5_000, 60_000, 90_000, 10][usize::from(draft.b % 4)];
         rules.seats_per_buyer_max = [0, 3, 8][usize::from(draft.c % 3)];
         rules.hold_extensions_max = draft.c % 3;
+        rules.no_orphans = draft.d % 4 > 0;
         let categories = known.map_or(1, |event| event.open.prices_minor.len());
         let categories = categories + usize::from(draft.d % 8 == 0);
         let mut prices_minor: Vec<u64> = (0..categories as u16)
@@ -373,7 +375,7 @@ fn terms(event: u32, items: &[HoldItem], draft: Draft) -> Option<Box<HoldTerms>>
         .iter()
         .map(|item| match item {
             HoldItem::Seats(seats) => seats.len(),
-            HoldItem::BestAvailable { quantity, .. } => usize::from(*quantity),
+            HoldItem::BestAvailable(wish) => usize::from(wish.quantity + wish.companions),
         })
         .sum();
     let places = places + usize::from(draft.b % 16 == 2);
@@ -388,12 +390,15 @@ fn item(a: u16, b: u16, c: u16) -> HoldItem {
         let seats = (0..n).map(|nth| u32::from(c.wrapping_add(nth * (1 + b % 3)) % 25));
         return HoldItem::Seats(seats.collect());
     }
-    HoldItem::BestAvailable {
+    HoldItem::BestAvailable(Wish {
         quantity: b % 8,
         category: (c % 4 == 0).then_some(c / 4 % 4),
         section: (c % 4 == 1).then_some(c / 4 % 5),
-        accessible: a % 16 == 1,
-    }
+        price_max_minor: (c % 8 == 2).then_some(u64::from(c / 8 % 4) * 2500),
+        accessible: a % 8 == 1,
+        companions: if a % 16 == 1 { b / 8 % 3 } else { u16::from(b / 8 % 64 == 1) },
+        split: b / 64 % 2 == 1,
+    })
 }
 
 /// A command for the control group, now and then one for another shard.

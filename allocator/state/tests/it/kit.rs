@@ -2,9 +2,9 @@
 
 use onsale_state::{
     command::{
-        BeginCheckout, Contact, ExtendHold, Hold, HoldItem, Idempotency, JobResult, LeaseJobs,
-        Offer, OpenOnsale, PriceLine, Quota, ReleaseHold, RowSpec, Rules, SectionKind, SectionSpec,
-        SellOverTheCounter, SettleJob, Tier,
+        BeginCheckout, Contact, ExtendHold, Focus, Hold, HoldItem, Idempotency, JobResult,
+        LeaseJobs, Offer, OpenOnsale, PriceLine, Quota, ReleaseHold, RowSpec, Rules, SectionKind,
+        SectionSpec, SellOverTheCounter, SettleJob, Tier, Wish,
     },
     *,
 };
@@ -17,19 +17,22 @@ pub fn rules() -> Rules {
         seats_per_buyer_max: 8,
         hold_ttl_ms: 60_000,
         hold_extensions_max: 1,
+        no_orphans: false,
     }
 }
 
 pub fn row(label: &str, seats: u16, accessible: &[u16]) -> RowSpec {
-    RowSpec { label: label.into(), seats, accessible: accessible.to_vec() }
+    RowSpec { label: label.into(), seats, accessible: accessible.to_vec(), companion: vec![] }
 }
 
 pub fn seated(key: &str, category: u16, rows: Vec<RowSpec>) -> SectionSpec {
-    SectionSpec { key: key.into(), category, kind: SectionKind::Seated { rows } }
+    let (kind, focus) = (SectionKind::Seated { rows }, Focus::default());
+    SectionSpec { key: key.into(), category, kind, focus }
 }
 
 pub fn area(key: &str, category: u16, capacity: u32) -> SectionSpec {
-    SectionSpec { key: key.into(), category, kind: SectionKind::GeneralAdmission { capacity } }
+    let (kind, focus) = (SectionKind::GeneralAdmission { capacity }, Focus::default());
+    SectionSpec { key: key.into(), category, kind, focus }
 }
 
 pub fn opening(event: u32, prices: &[u64], sections: Vec<SectionSpec>) -> OpenOnsale {
@@ -51,6 +54,19 @@ pub fn theatre() -> OpenOnsale {
     let stalls = seated("S", 1, vec![row("A", 6, &[]), row("B", 6, &[1, 2])]);
     let front = seated("F", 0, vec![row("A", 4, &[]), row("B", 4, &[]), row("C", 4, &[4])]);
     opening(1, &[9000, 5000, 2000], vec![stalls, front, area("G1", 2, 3), area("G2", 2, 10)])
+}
+
+/// Rows behind each other with every kind of seat: seats 0–19 and 20–24.
+pub fn gallery() -> OpenOnsale {
+    let mut front = row("A", 7, &[1]);
+    front.companion = vec![2, 7];
+    let mut middle = row("B", 6, &[6]);
+    middle.companion = vec![5];
+    let mut stand = seated("G", 0, vec![front, middle, row("C", 7, &[])]);
+    stand.focus = Focus { row: 2, seat: 3 };
+    let mut open = opening(4, &[4000, 2500], vec![stand, seated("H", 1, vec![row("A", 5, &[])])]);
+    open.rules.no_orphans = true;
+    open
 }
 
 /// An area only, and free.
@@ -121,7 +137,11 @@ pub fn hold_seats(id: u128, seats: &[u32]) -> CommandKind {
 }
 
 pub fn best(quantity: u16) -> HoldItem {
-    HoldItem::BestAvailable { quantity, category: None, section: None, accessible: false }
+    HoldItem::BestAvailable(wish(quantity))
+}
+
+pub fn wish(quantity: u16) -> Wish {
+    Wish { quantity, ..Wish::default() }
 }
 
 pub fn release(id: u128) -> CommandKind {

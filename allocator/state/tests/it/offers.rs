@@ -1,7 +1,7 @@
 //! Ticket types, early prices and quotas, rule by rule.
 
 use onsale_state::{
-    command::{ChangeOnsale, Hold, HoldItem, HoldTerms, Offer, PriceLine, Quota, Tier},
+    command::{ChangeOnsale, Hold, HoldItem, HoldTerms, Offer, PriceLine, Quota, Tier, Wish},
     *,
 };
 
@@ -21,7 +21,7 @@ fn typed(id: u128, item: HoldItem, types: &[u16]) -> CommandKind {
 }
 
 fn in_section(section: u16, quantity: u16) -> HoldItem {
-    HoldItem::BestAvailable { quantity, category: None, section: Some(section), accessible: false }
+    HoldItem::BestAvailable(Wish { quantity, section: Some(section), ..Wish::default() })
 }
 
 fn prices(done: Done) -> Vec<(u16, u64)> {

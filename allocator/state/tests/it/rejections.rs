@@ -1,7 +1,7 @@
 //! Holds, rule by rule, and in which order refusals are given.
 
 use onsale_state::{
-    command::{HoldItem, Idempotency},
+    command::{HoldItem, Idempotency, Wish},
     *,
 };
 
@@ -32,12 +32,8 @@ fn a_taken_seat_refuses_the_whole_hold_and_names_every_conflict() {
 #[test]
 fn a_wish_that_cannot_be_granted_gives_the_named_seats_back() {
     let mut desk = Desk::open();
-    let too_many = HoldItem::BestAvailable {
-        quantity: 4,
-        category: None,
-        section: Some(2),
-        accessible: false,
-    };
+    let too_many =
+        HoldItem::BestAvailable(Wish { quantity: 4, section: Some(2), ..Wish::default() });
     for (id, items) in [
         (1, vec![HoldItem::Seats([4].as_slice().into()), too_many.clone()]),
         (2, vec![too_many, HoldItem::Seats([4].as_slice().into())]),
@@ -194,11 +190,8 @@ fn the_first_refusal_that_applies_is_the_answer() {
 #[test]
 fn items_that_make_no_sense_name_their_field() {
     let mut desk = Desk::open();
-    let wish = |category, section| HoldItem::BestAvailable {
-        quantity: 1,
-        category,
-        section,
-        accessible: false,
+    let wish = |category, section| {
+        HoldItem::BestAvailable(Wish { quantity: 1, category, section, ..Wish::default() })
     };
     let seats = |seats: &[u32]| HoldItem::Seats(seats.into());
     let cases: Vec<(Vec<HoldItem>, &str)> = vec![
@@ -276,12 +269,8 @@ fn sold_out_says_when_the_first_hold_ends() {
 #[test]
 fn seats_and_general_admission_are_held_together() {
     let mut desk = Desk::open();
-    let standing = HoldItem::BestAvailable {
-        quantity: 2,
-        category: Some(2),
-        section: None,
-        accessible: false,
-    };
+    let standing =
+        HoldItem::BestAvailable(Wish { quantity: 2, category: Some(2), ..Wish::default() });
     let items = [HoldItem::Seats([3].as_slice().into()), standing];
     let Done::Held(held) = desk.ok(1000, hold_items(1, 1, &items)) else { unreachable!() };
     let sections: Vec<_> = held.places.iter().map(|place| (place.seat, place.section)).collect();
@@ -313,13 +302,8 @@ fn an_entry_applied_twice_is_a_broken_invariant() {
 }
 
 #[test]
-fn pieces_stay_near_each_other_where_no_row_has_all() {
+fn pieces_stand_behind_each_other_where_no_row_has_all() {
     let mut desk = Desk::open();
-    let front = HoldItem::BestAvailable {
-        quantity: 5,
-        category: Some(0),
-        section: None,
-        accessible: false,
-    };
-    assert_eq!(seats_of(desk.ok(1000, hold_items(1, 1, &[front]))), [12, 13, 14, 15, 17]);
+    let front = HoldItem::BestAvailable(Wish { quantity: 5, category: Some(0), ..Wish::default() });
+    assert_eq!(seats_of(desk.ok(1000, hold_items(1, 1, &[front]))), [12, 13, 14, 16, 17]);
 }

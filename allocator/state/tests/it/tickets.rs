@@ -115,12 +115,11 @@ fn a_swap_keeps_kind_and_price_and_takes_only_what_is_available() {
 #[test]
 fn only_a_ticketed_order_is_swapped_and_general_admission_never() {
     let mut desk = Desk::open();
-    let floor = command::HoldItem::BestAvailable {
+    let floor = command::HoldItem::BestAvailable(command::Wish {
         quantity: 1,
-        category: None,
         section: Some(3),
-        accessible: false,
-    };
+        ..command::Wish::default()
+    });
     desk.ok(1000, hold_items(1, 1, &[command::HoldItem::Seats([3][..].into()), floor]));
     desk.ok(1000, checkout(1, 1));
     assert_eq!(desk.no(1000, swap(1, 1, 5)), Rejection::OrderUnconfirmed);

@@ -46,8 +46,8 @@ fn capacity(revision: u64, capacities: &[(u16, u32)]) -> CommandKind {
 
 /// Three places of the second area.
 fn three() -> command::HoldItem {
-    let (category, section) = (None, Some(3));
-    command::HoldItem::BestAvailable { quantity: 3, category, section, accessible: false }
+    let wish = command::Wish { quantity: 3, section: Some(3), ..command::Wish::default() };
+    command::HoldItem::BestAvailable(wish)
 }
 
 fn taken(held: u32, sold: u32, killed: u32) -> AreaTaken {

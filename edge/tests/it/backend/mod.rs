@@ -67,7 +67,8 @@ pub struct Backend {
 
 /// 20 numbered seats in two rows, and 50 places of general admission.
 pub fn document() -> EventDocument {
-    let row = |label: &str| Row { label: label.into(), seats: 10, accessible: vec![1] };
+    let row =
+        |label: &str| Row { label: label.into(), seats: 10, accessible: vec![1], ..Row::default() };
     let category = |key: &str, price_minor| PriceCategory {
         key: key.into(),
         name: format!("Category {key}"),
@@ -94,14 +95,15 @@ pub fn document() -> EventDocument {
                 name: "Stalls".into(),
                 category: 0,
                 rows: vec![row("A"), row("B")],
-                capacity: 0,
+                ..Section::default()
             },
             Section {
                 key: "FLOOR".into(),
                 name: "Floor".into(),
                 category: 1,
-                rows: vec![],
+
                 capacity: 50,
+                ..Section::default()
             },
         ],
         rules: Some(Rules {

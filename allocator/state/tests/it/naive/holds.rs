@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use onsale_state::{
-    command::{Hold, HoldItem},
+    command::{Hold, HoldItem, Wish},
     *,
 };
 
@@ -55,14 +55,49 @@ impl Naive {
         if max > 0 && buyer > 0 && self.seats_of(asked.event, buyer) + wanted > max.into() {
             return Err(Rejection::BuyerLimitReached { seats_max: max });
         }
-        let mut places = self.choose(asked)?;
+        self.check_companions(asked)?;
+        let settled = self.chosen.take();
+        let mut places = match settled {
+            Some(places) => places,
+            None => self.choose(asked)?,
+        };
         let tiers = self.deal(asked.event, &mut places, types)?;
-        let expires_at_ms = self.now + u64::from(open.rules.hold_ttl_ms);
+        if !self.within_limits(asked, &places) {
+            let held_may_return_at_ms = self.may_return(asked.event);
+            return Err(Rejection::SoldOut { held_may_return_at_ms });
+        }
+        Ok(self.grant(asked, places, tiers))
+    }
+
+    /// Does no place cost more than its wish allows?
+    fn within_limits(&self, asked: &Hold, places: &[Place]) -> bool {
+        let mut rest = places;
+        asked.items.iter().all(|item| {
+            let (size, max) = match item {
+                HoldItem::Seats(seats) => (seats.len(), None),
+                HoldItem::BestAvailable(wish) => {
+                    (usize::from(wish.quantity + wish.companions), wish.price_max_minor)
+                }
+            };
+            let (its, others) = rest.split_at(size);
+            rest = others;
+            its.iter().all(|place| max.is_none_or(|max| place.price_minor <= max))
+        })
+    }
+
+    pub(super) fn grant(
+        &mut self,
+        asked: &Hold,
+        places: smallvec::SmallVec<[Place; 4]>,
+        tiers: Vec<u16>,
+    ) -> Held {
+        let ttl_ms = self.events[&asked.event].open.rules.hold_ttl_ms;
+        let expires_at_ms = self.now + u64::from(ttl_ms);
         let held = Held { hold: asked.hold, held_at_ms: self.now, expires_at_ms, places };
         let hold = NaiveHold {
             event: asked.event,
             key: asked.idempotency.key,
-            buyer,
+            buyer: asked.idempotency.buyer,
             state: HoldState::Live,
             answer: held.clone(),
             tiers,
@@ -73,9 +108,10 @@ impl Naive {
         };
         self.holds.insert(asked.hold.0, hold);
         let (request, answer) = (asked.idempotency.request, Done::Held(held.clone()));
+        let buyer = asked.idempotency.buyer;
         let entry = NaiveKey { request, buyer, answer, forget_at: None, staff: false };
         self.keys.insert(asked.idempotency.key, entry);
-        Ok(held)
+        held
     }
 
     fn check_items(&self, asked: &Hold) -> Result<usize, Rejection> {
@@ -88,10 +124,12 @@ impl Naive {
             match item {
                 HoldItem::Seats(seats) if seats.is_empty() => return invalid(field(at, "seats")),
                 HoldItem::Seats(seats) => wanted += seats.len(),
-                HoldItem::BestAvailable { quantity: 0, .. } => {
+                HoldItem::BestAvailable(Wish { quantity: 0, .. }) => {
                     return invalid(field(at, "quantity"));
                 }
-                HoldItem::BestAvailable { quantity, .. } => wanted += usize::from(*quantity),
+                HoldItem::BestAvailable(wish) => {
+                    wanted += usize::from(wish.quantity) + usize::from(wish.companions);
+                }
             }
         }
         if wanted > event.open.rules.seats_per_order_max.into() {
@@ -107,7 +145,8 @@ impl Naive {
                         }
                     }
                 }
-                HoldItem::BestAvailable { category, section, .. } => {
+                HoldItem::BestAvailable(wish) => {
+                    let Wish { category, section, .. } = wish;
                     let open = &event.open;
                     let categories = open.prices_minor.len();
                     if category.is_some_and(|c| usize::from(c) >= categories) {
@@ -124,6 +163,10 @@ impl Naive {
                     let of = |c: u16| open.sections.iter().any(|section| section.category == c);
                     if category.is_some_and(|category| !of(category)) {
                         return invalid(field(at, "category"));
+                    }
+                    let (_, areas) = self.sections(asked.event, wish, &[]);
+                    if wish.companions > 0 && (areas || !wish.accessible) {
+                        return invalid(field(at, "companions"));
                     }
                 }
             }
@@ -162,7 +205,27 @@ impl Naive {
             .collect()
     }
 
-    fn choose(&self, asked: &Hold) -> Result<smallvec::SmallVec<[Place; 4]>, Rejection> {
+    /// Companion seats are named with an accessible seat of their section.
+    fn check_companions(&self, asked: &Hold) -> Result<(), Rejection> {
+        let seats = &self.events[&asked.event].seats;
+        let named = asked.items.iter().flat_map(|item| match item {
+            HoldItem::Seats(seats) => seats.to_vec(),
+            HoldItem::BestAvailable(_) => Vec::new(),
+        });
+        let named: BTreeSet<u32> = named.collect();
+        let alone = named.iter().copied().filter(|&companion| {
+            let companion = &seats[companion as usize];
+            companion.kind == 2
+                && !named.iter().any(|&seat| {
+                    let seat = &seats[seat as usize];
+                    seat.kind == 1 && seat.section == companion.section
+                })
+        });
+        let seats: Vec<u32> = alone.collect();
+        if seats.is_empty() { Ok(()) } else { Err(Rejection::CompanionWithoutAccessible { seats }) }
+    }
+
+    pub(super) fn choose(&self, asked: &Hold) -> Result<smallvec::SmallVec<[Place; 4]>, Rejection> {
         let event = &self.events[&asked.event];
         let mut named = BTreeSet::new();
         for item in &asked.items {
@@ -177,6 +240,14 @@ impl Naive {
         }
         let mut free: BTreeSet<u32> =
             (0..event.seats.len() as u32).filter(|seat| !taken(seat)).collect();
+        if event.open.rules.no_orphans {
+            let all: Vec<u32> = free.iter().copied().collect();
+            let named: Vec<u32> = named.iter().copied().collect();
+            let (seats, mend) = self.orphans(asked.event, &all, &named);
+            if !seats.is_empty() {
+                return Err(Rejection::OrphanSeats { seats, mend });
+            }
+        }
         free.retain(|seat| !named.contains(seat));
         let mut left = self.places_left(asked.event);
         let mut places = smallvec::SmallVec::new();
@@ -185,32 +256,28 @@ impl Naive {
                 HoldItem::Seats(seats) => {
                     places.extend(seats.iter().map(|&seat| self.seat_place(asked.event, seat)));
                 }
-                HoldItem::BestAvailable { quantity, category, section, accessible } => {
-                    let n = usize::from(*quantity);
-                    let (sections, areas) = self.sections(asked.event, *category, *section);
-                    let eligible: Vec<u32> = free
-                        .iter()
-                        .copied()
-                        .filter(|&seat| event.seats[seat as usize].accessible == *accessible)
-                        .filter(|&s| sections.contains(&event.seats[s as usize].section))
-                        .collect();
-                    let total = match areas {
-                        true => sections.iter().map(|&s| left[usize::from(s)] as usize).sum(),
-                        false => eligible.len(),
-                    };
+                HoldItem::BestAvailable(wish) => {
+                    let n = usize::from(wish.quantity);
+                    let size = usize::from(wish.quantity + wish.companions);
+                    let types = asked.terms.as_ref().map_or(&[][..], |terms| &terms.types);
+                    let types = types.get(places.len()..places.len() + size).unwrap_or_default();
+                    let (sections, areas) = self.sections(asked.event, wish, types);
                     let held_may_return_at_ms = self.may_return(asked.event);
-                    if total == 0 {
-                        return Err(Rejection::SoldOut { held_may_return_at_ms });
-                    }
-                    if total < n {
-                        return Err(Rejection::NotEnoughTogether { held_may_return_at_ms });
-                    }
+                    let short = |none: bool| match none {
+                        true => Rejection::SoldOut { held_may_return_at_ms },
+                        false => Rejection::NotEnoughTogether { held_may_return_at_ms },
+                    };
                     if areas {
+                        let total = sections.iter().map(|&s| left[usize::from(s)] as usize);
+                        let total: usize = total.sum();
+                        if total < n {
+                            return Err(short(total == 0));
+                        }
                         self.fill_areas(asked.event, &sections, n, &mut left, &mut places);
                         continue;
                     }
-                    let best = self.best(asked.event, &sections, &eligible, n).expect("enough");
-                    for seat in best {
+                    let all: Vec<u32> = free.iter().copied().collect();
+                    for seat in self.best(asked.event, &sections, &all, wish).map_err(short)? {
                         free.remove(&seat);
                         places.push(self.seat_place(asked.event, seat));
                     }
@@ -244,13 +311,9 @@ impl Naive {
     }
 
     /// Which sections a wish means, best first, and whether they are general admission.
-    fn sections(
-        &self,
-        event: u32,
-        category: Option<u16>,
-        section: Option<u16>,
-    ) -> (Vec<u16>, bool) {
-        let open = &self.events[&event].open;
+    fn sections(&self, no: u32, wish: &Wish, types: &[u16]) -> (Vec<u16>, bool) {
+        let Wish { category, section, price_max_minor, .. } = *wish;
+        let open = &self.events[&no].open;
         let is_area = |section: u16| {
             let kind = &open.sections[usize::from(section)].kind;
             matches!(kind, command::SectionKind::GeneralAdmission { .. })
@@ -261,7 +324,8 @@ impl Naive {
             .collect();
         meant.sort_by_key(|&s| (open.sections[usize::from(s)].category, s));
         let areas = meant.iter().all(|&s| is_area(s));
-        meant.retain(|&s| is_area(s) == areas);
+        let price = |section| self.price_now(no, section, types);
+        meant.retain(|&s| is_area(s) == areas && price_max_minor.is_none_or(|max| price(s) <= max));
         (meant, areas)
     }
 

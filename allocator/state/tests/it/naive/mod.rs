@@ -1,7 +1,9 @@
 //! A second implementation, written from the rules and as simply as they can be: ordered maps,
 //! linear scans, one owner looked up by asking everybody. Slow on purpose.
 
+mod best;
 mod holds;
+mod joint;
 mod offers;
 mod orders;
 mod places;
@@ -26,7 +28,8 @@ pub struct NaiveSeat {
     pub at: u16,
     pub row_seats: u16,
     pub category: u16,
-    pub accessible: bool,
+    /// 1 accessible, 2 companion.
+    pub kind: u8,
 }
 
 #[derive(Clone, Debug)]
@@ -122,6 +125,7 @@ pub struct NaiveDocument {
     pub dropped: u64,
 }
 
+#[derive(Clone)]
 pub struct Naive {
     pub shard: u16,
     pub shards: u16,
@@ -137,6 +141,8 @@ pub struct Naive {
     pub documents: BTreeMap<String, NaiveDocument>,
     pub api_keys: BTreeMap<[u8; 32], (String, String)>,
     pub signing_keys: BTreeMap<u32, [u8; 32]>,
+    /// What the next hold gets, if that is settled.
+    chosen: Option<smallvec::SmallVec<[Place; 4]>>,
 }
 
 pub type Answer = (bool, Result<Done, Rejection>);
@@ -162,13 +168,14 @@ impl Naive {
             documents: BTreeMap::new(),
             api_keys: BTreeMap::new(),
             signing_keys: BTreeMap::new(),
+            chosen: None,
         }
     }
 
     pub fn apply(&mut self, batch: &Batch) -> Vec<Answer> {
         self.now = self.now.max(batch.log_time_ms);
         self.pass_time();
-        batch.commands.iter().map(|command| self.command(command)).collect()
+        self.commands(batch)
     }
 
     fn pass_time(&mut self) {

@@ -67,25 +67,45 @@ impl Naive {
         }
         let mut tiers = Vec::new();
         for place in places {
-            let mut tier = 0;
-            if let Some(line) = line_of(offer, place) {
-                place.price_minor = line.price_minor;
-                for (nth, asked) in (1..).zip(&line.tiers) {
-                    let gone = taken.iter().filter(|(other, tier)| {
-                        *tier == nth && line_of(offer, other) == Some(line)
-                    });
-                    let gone = gone.count();
-                    let early = asked.until_ms.is_none_or(|until| self.now < until);
-                    if early && asked.count.is_none_or(|count| gone < count as usize) {
-                        (tier, place.price_minor) = (nth, asked.price_minor);
-                        break;
-                    }
-                }
-            }
+            let tier = self.tier(offer, &taken, place);
             taken.push((*place, tier));
             tiers.push(tier);
         }
         Ok(tiers)
+    }
+
+    /// The tier a place takes; gives it its price.
+    fn tier(&self, offer: &Offer, taken: &[(Place, u16)], place: &mut Place) -> u16 {
+        let Some(line) = line_of(offer, place) else { return 0 };
+        place.price_minor = line.price_minor;
+        for (nth, asked) in (1..).zip(&line.tiers) {
+            let gone =
+                taken.iter().filter(|(o, tier)| *tier == nth && line_of(offer, o) == Some(line));
+            let gone = gone.count();
+            let early = asked.until_ms.is_none_or(|until| self.now < until);
+            if early && asked.count.is_none_or(|count| gone < count as usize) {
+                place.price_minor = asked.price_minor;
+                return nth;
+            }
+        }
+        0
+    }
+
+    /// What a place of a section costs now, as the dearest of these types.
+    pub(super) fn price_now(&self, event: u32, section: u16, types: &[u16]) -> u64 {
+        let open = &self.events[&event].open;
+        let category = open.sections[usize::from(section)].category;
+        let taken = self.dealt(event);
+        let types = if types.is_empty() { &[0] } else { types };
+        let prices = types.iter().map(|&ticket_type| {
+            let price_minor = open.prices_minor[usize::from(category)];
+            let mut place = Place { seat: None, section, category, ticket_type, price_minor };
+            if let Some(offer) = &open.offer {
+                self.tier(offer, &taken, &mut place);
+            }
+            place.price_minor
+        });
+        prices.max().expect("a type")
     }
 
     /// What a place costs when no tier is open.

@@ -1,4 +1,4 @@
-//! Who owns what, asked one by one; and best available by trying everything.
+//! Who owns what, asked one by one.
 
 use onsale_state::{
     command::{OpenOnsale, SectionKind},
@@ -21,7 +21,8 @@ pub fn seats(open: &OpenOnsale) -> Vec<NaiveSeat> {
                     at,
                     row_seats: row_spec.seats,
                     category: spec.category,
-                    accessible: row_spec.accessible.contains(&(at + 1)),
+                    kind: u8::from(row_spec.accessible.contains(&(at + 1)))
+                        + 2 * u8::from(row_spec.companion.contains(&(at + 1))),
                 });
             }
         }
@@ -85,68 +86,6 @@ impl Naive {
             .filter(|o| o.event == event && o.buyer == buyer && has_seats(o.status));
         held.map(|hold| hold.answer.places.len()).sum::<usize>()
             + sold.map(|order| order.places.len()).sum::<usize>()
-    }
-
-    /// The `n` best of the seats in `free` of these sections; `None` when there are not so many.
-    pub fn best(&self, event: u32, sections: &[u16], free: &[u32], n: usize) -> Option<Vec<u32>> {
-        let seats = &self.events[&event].seats;
-        let of = |section: u16| -> Vec<u32> {
-            free.iter().copied().filter(|&s| seats[s as usize].section == section).collect()
-        };
-        for &section in sections {
-            if let Some((_, window)) = self.window(event, &of(section), n, None) {
-                return Some(window);
-            }
-        }
-        if sections.iter().map(|&section| of(section).len()).sum::<usize>() < n {
-            return None;
-        }
-        let roomy = sections.iter().copied().find(|&section| of(section).len() >= n);
-        let sections = roomy.map_or(sections.to_vec(), |section| vec![section]);
-        let mut chosen = Vec::new();
-        for section in sections {
-            let mut free = of(section);
-            let mut anchor = None;
-            while chosen.len() < n && !free.is_empty() {
-                let longest = (1..=n - chosen.len()).rev();
-                let (row, window) = longest
-                    .filter_map(|len| self.window(event, &free, len, anchor))
-                    .next()
-                    .expect("a single seat is a window");
-                anchor = anchor.or(Some(row));
-                free.retain(|seat| !window.contains(seat));
-                chosen.extend(window);
-            }
-        }
-        chosen.sort_unstable();
-        Some(chosen)
-    }
-
-    /// The best `n` neighbours: nearest the anchor row, front-most, nearest the middle, left.
-    fn window(
-        &self,
-        event: u32,
-        free: &[u32],
-        n: usize,
-        anchor: Option<usize>,
-    ) -> Option<(usize, Vec<u32>)> {
-        let seats = &self.events[&event].seats;
-        let mut found = Vec::new();
-        for &first in free {
-            let window: Vec<u32> = (first..first + n as u32).collect();
-            let seat = &seats[first as usize];
-            let in_row = window.iter().all(|s| {
-                free.contains(s)
-                    && seats[*s as usize].row == seat.row
-                    && seats[*s as usize].section == seat.section
-            });
-            if in_row {
-                let away = anchor.map_or(0, |anchor| seat.row.abs_diff(anchor));
-                let middle = 2.0 * f64::from(seat.at) + n as f64 - f64::from(seat.row_seats);
-                found.push((away, seat.row, middle.abs() as u64, seat.at, window));
-            }
-        }
-        found.into_iter().min().map(|(_, row, _, _, window)| (row, window))
     }
 }
 

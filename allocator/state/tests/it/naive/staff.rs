@@ -175,7 +175,7 @@ impl Naive {
         let Some(from) = order.places[at].seat else {
             return invalid("ticket");
         };
-        if event.seats[from as usize].accessible != to.accessible {
+        if event.seats[from as usize].kind != to.kind {
             return invalid("to_seat");
         }
         if order.status != OrderStatus::Confirmed {
