@@ -3,7 +3,7 @@
 //!
 //! Must never know what is held or sold, and never change: a new revision is a new view.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, ops::Range};
 
 use bytes::Bytes;
 use http::HeaderValue;
@@ -29,7 +29,7 @@ pub(crate) struct EventView {
     categories_by_key: HashMap<Box<str>, u32>,
     /// The seat map's JSON.
     pub seat_map: Bytes,
-    /// Names the seat map; it never changes.
+    /// Names the seat map; another one where a section's name or an area's capacity is another.
     pub seat_map_etag: HeaderValue,
 }
 
@@ -74,6 +74,7 @@ impl EventView {
                 next_seat = next_seat.saturating_add(row.seats);
             }
         }
+        let seat_map = seat_map_json(&document);
         let keys = |keys: Vec<&String>| {
             (0_u32..).zip(keys).map(|(place, key)| (key.clone().into_boxed_str(), place)).collect()
         };
@@ -82,9 +83,9 @@ impl EventView {
             rows_by_name,
             sections_by_key: keys(document.sections.iter().map(|one| &one.key).collect()),
             categories_by_key: keys(document.categories.iter().map(|one| &one.key).collect()),
-            seat_map: Bytes::from(seat_map_json(&document)),
-            seat_map_etag: HeaderValue::try_from(format!("\"map-{}\"", document.event_id))
+            seat_map_etag: HeaderValue::try_from(format!("\"map-{}\"", digest(&seat_map)))
                 .unwrap_or(HeaderValue::from_static("\"map\"")),
+            seat_map: Bytes::from(seat_map),
             document,
         }
     }
@@ -115,6 +116,29 @@ impl EventView {
         })
     }
 
+    /// The seats of a section; none in general admission.
+    pub(crate) fn seats_of_section(&self, section: u32) -> Option<Range<u32>> {
+        let section = usize::try_from(section).ok()?;
+        let first = self.rows.partition_point(|row| row.section < section);
+        let end = self.rows.partition_point(|row| row.section <= section);
+        let (first, last) = (self.rows[first..end].first()?, self.rows[first..end].last()?);
+        Some(first.first_seat..last.first_seat + last.seats)
+    }
+
+    /// The seats of a section's row, if it has one of that label.
+    pub(crate) fn seats_of_row(&self, section: u32, label: &str) -> Option<Range<u32>> {
+        let name = format!("{}-{label}", self.section(section)?.key);
+        let row = &self.rows[*self.rows_by_name.get(name.as_str())?];
+        // Another section's row may have the same name, through a dash in a key.
+        let same = u32::try_from(row.section) == Ok(section);
+        same.then(|| row.first_seat..row.first_seat + row.seats)
+    }
+
+    /// Can its seat map change? Only how many places its areas have.
+    pub(crate) fn has_areas(&self) -> bool {
+        self.document.sections.iter().any(|section| section.rows.is_empty())
+    }
+
     /// The public ids of seats.
     pub(crate) fn seat_ids(&self, seats: &[u32]) -> Vec<String> {
         let label = |seat: &u32| self.label(*seat).map(|label| label.seat_id());
@@ -143,6 +167,12 @@ impl EventView {
             .and_then(|place| self.document.categories.get(place))
             .map_or("", |category| category.key.as_str())
     }
+}
+
+/// Tells seat maps apart (FNV-1a): a tag, no secret.
+fn digest(bytes: &[u8]) -> String {
+    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    format!("{:016x}", bytes.iter().fold(0xcbf2_9ce4_8422_2325, step))
 }
 
 #[derive(Serialize)]

@@ -58,6 +58,11 @@ pub const NAME_BYTES_MAX: usize = 320;
 /// Characters of the gateway's name of a payment method.
 pub const PAYMENT_METHOD_CHARS_MAX: usize = 255;
 
+/// Seats, or rows, that one command names to withdraw or return: all there may be.
+pub const KILL_SEATS_MAX: usize = 200_000;
+/// Bytes of a reason for support or the organizer; the state machine's own bound.
+pub const REASON_BYTES_MAX: usize = 64;
+
 /// Seats and places of one event.
 pub const EVENT_SEATS_MAX: u64 = 200_000;
 /// Sections of one event.

@@ -29,6 +29,19 @@ pub struct FieldError {
     pub detail: Cow<'static, str>,
 }
 
+/// A general admission area, and what of it is not simply available.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct SectionTaken {
+    /// The section's key.
+    pub key: String,
+    /// Places held.
+    pub held: u32,
+    /// Places sold.
+    pub sold: u32,
+    /// Places withdrawn.
+    pub killed: u32,
+}
+
 /// Why a request was not done.
 #[derive(Clone, Debug)]
 pub struct Problem(Box<Inner>);
@@ -40,6 +53,7 @@ struct Inner {
     errors: Vec<FieldError>,
     seat_ids: Vec<String>,
     mend_seat_ids: Vec<String>,
+    sections: Vec<SectionTaken>,
     at: Option<(&'static str, u64)>,
     retry_after_seconds: Option<u64>,
     headers: Vec<(HeaderName, HeaderValue)>,
@@ -60,6 +74,7 @@ impl Problem {
             errors: Vec::new(),
             seat_ids: Vec::new(),
             mend_seat_ids: Vec::new(),
+            sections: Vec::new(),
             at: None,
             retry_after_seconds,
             headers: Vec::new(),
@@ -102,6 +117,13 @@ impl Problem {
     #[must_use]
     pub fn with_mend(mut self, seat_ids: Vec<String>) -> Problem {
         self.0.mend_seat_ids = seat_ids;
+        self
+    }
+
+    /// With the areas of which more is taken than asked for leaves.
+    #[must_use]
+    pub fn with_sections(mut self, sections: Vec<SectionTaken>) -> Problem {
+        self.0.sections = sections;
         self
     }
 
@@ -191,6 +213,11 @@ impl Problem {
                 write_text(&mut out, seat);
             }
             out.push(b']');
+        }
+        if !inner.sections.is_empty() {
+            out.extend_from_slice(b",\"sections\":");
+            // Writing numbers and texts to a vector cannot fail.
+            let _ = serde_json::to_writer(&mut out, &inner.sections);
         }
         if let Some((name, at)) = inner.at {
             out.extend_from_slice(format!(",\"{name}\":\"{}\"", time::to_rfc3339(at)).as_bytes());

@@ -101,18 +101,31 @@ impl Checkout {
 
 fn read_contact(value: &Value, at: At<'_>, faults: &mut Faults) -> Option<(String, String)> {
     let contact = Object::read(value, at, &["name", "email"], faults)?;
-    let name = contact.need_text("name", 1..=limits::NAME_CHARS_MAX, faults);
-    let email = contact.need_text("email", 3..=limits::EMAIL_CHARS_MAX, faults);
-    if name.is_some_and(|name| name.trim().is_empty() || name.contains('\n')) {
-        contact.fault("name", "must be one line and not blank", faults);
-    }
-    if name.is_some_and(|name| name.len() > limits::NAME_BYTES_MAX) {
-        contact.fault("name", "is too long", faults);
-    }
-    if email.is_some_and(|email| !is_address(email)) {
-        contact.fault("email", "is not an e-mail address", faults);
-    }
+    let name = name(&contact, faults);
+    contact.need("email", faults);
+    let email = email(&contact, faults);
     Some((name?.to_owned(), email?.to_owned()))
+}
+
+/// A person's name.
+pub(crate) fn name<'a>(object: &Object<'a>, faults: &mut Faults) -> Option<&'a str> {
+    let name = object.need_text("name", 1..=limits::NAME_CHARS_MAX, faults)?;
+    if name.trim().is_empty() || name.contains('\n') {
+        object.fault("name", "must be one line and not blank", faults);
+    }
+    if name.len() > limits::NAME_BYTES_MAX {
+        object.fault("name", "is too long", faults);
+    }
+    Some(name)
+}
+
+/// An e-mail address, if there is one.
+pub(crate) fn email<'a>(object: &Object<'a>, faults: &mut Faults) -> Option<&'a str> {
+    let email = object.text("email", 3..=limits::EMAIL_CHARS_MAX, faults)?;
+    if !is_address(email) {
+        object.fault("email", "is not an e-mail address", faults);
+    }
+    Some(email)
 }
 
 /// Whether mail could go there: what is exact about addresses only the mail server knows.

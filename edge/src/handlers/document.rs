@@ -1,6 +1,6 @@
 //! Owns the parts that an event's first version and its changes share, and changing one.
 //!
-//! Must never touch the seat map, the currency or the categories' keys of an event that exists:
+//! Must never touch the seats, the currency or the categories' keys of an event that exists:
 //! holds and tickets name them.
 
 use onsale_proto::{
@@ -17,7 +17,7 @@ use crate::{
     problem::Problem,
 };
 
-const PATCH_FIELDS: [&str; 12] = [
+const PATCH_FIELDS: [&str; 13] = [
     "name",
     "description",
     "category",
@@ -30,9 +30,10 @@ const PATCH_FIELDS: [&str; 12] = [
     "waiting_room",
     "status",
     "types",
+    "sections",
 ];
 const CATEGORY_FIELDS: [&str; 5] = ["key", "name", "price_minor", "prices", "tiers"];
-const FIXED_FIELDS: [&str; 5] = ["sections", "currency", "event_id", "shard", "quotas"];
+const FIXED_FIELDS: [&str; 4] = ["currency", "event_id", "shard", "quotas"];
 
 /// What an event's rules are where its organizer says nothing.
 pub(crate) const DEFAULT_RULES: Rules = Rules {
@@ -72,6 +73,9 @@ fn patch_object(document: &mut EventDocument, body: &Value, faults: &mut Faults)
     }
     if object.get("categories").is_some() {
         patch_categories(&object, document, faults);
+    }
+    if object.get("sections").is_some() {
+        patch_capacities(&object, document, faults);
     }
     let rules = document.rules.unwrap_or(DEFAULT_RULES);
     document.rules = Some(read_rules(&object, rules, faults));
@@ -176,6 +180,30 @@ fn patch_categories(object: &Object<'_>, document: &mut EventDocument, faults: &
                 let at = At::Index(&list, place);
                 faults.add(&At::Field(&at, "key"), "is not a category of the event");
             }
+        }
+    }
+}
+
+/// Of a section that exists only an area's capacity may change.
+fn patch_capacities(object: &Object<'_>, document: &mut EventDocument, faults: &mut Faults) {
+    let list = At::Field(&object.at, "sections");
+    let values = object.list("sections", 1..=limits::EVENT_SECTIONS_MAX, faults);
+    for (place, value) in values.unwrap_or_default().iter().enumerate() {
+        let at = At::Index(&list, place);
+        let Some(one) = Object::read(value, at, &["key", "capacity"], faults) else {
+            continue;
+        };
+        let key = label(&one, "key", faults);
+        let capacity = one.need_integer("capacity", 1..=limits::EVENT_SEATS_MAX, faults);
+        let (Some(key), Some(capacity)) = (key, capacity) else {
+            continue;
+        };
+        match document.sections.iter_mut().find(|section| section.key == key) {
+            Some(section) if section.rows.is_empty() => {
+                section.capacity = u32::try_from(capacity).unwrap_or(u32::MAX);
+            }
+            Some(_) => one.fault("capacity", "is fixed: the section has numbered seats", faults),
+            None => one.fault("key", "is not a section of the event", faults),
         }
     }
 }
@@ -294,6 +322,14 @@ mod tests {
     fn what_must_not_change_is_refused() {
         for (body, pointer) in [
             (json!({"sections": []}), "/sections"),
+            (json!({"sections": [{"key": "101", "capacity": 9}]}), "/sections/0/capacity"),
+            (json!({"sections": [{"key": "FLOOR", "capacity": 0}]}), "/sections/0/capacity"),
+            (json!({"sections": [{"key": "FLOOR"}]}), "/sections/0/capacity"),
+            (json!({"sections": [{"key": "X", "capacity": 9}]}), "/sections/0/key"),
+            (
+                json!({"sections": [{"key": "FLOOR", "capacity": 9, "rows": []}]}),
+                "/sections/0/rows",
+            ),
             (json!({"currency": "USD"}), "/currency"),
             (json!({"seats": 1}), "/seats"),
             (json!({"quotas": []}), "/quotas"),

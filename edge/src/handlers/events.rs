@@ -108,10 +108,10 @@ pub(crate) async fn get(edge: Arc<Edge>, request: Request) -> Result<Reply, Prob
 /// `GET /v1/events/{event_id}/seatmap`
 pub(crate) async fn seat_map(edge: Arc<Edge>, request: Request) -> Result<Reply, Problem> {
     let view = edge.documents.get(request.param(0), request.deadline).await?;
-    Ok(reply::tagged(
-        request.headers(),
-        &view.seat_map_etag,
-        "public, max-age=86400, immutable",
-        view.seat_map.clone(),
-    ))
+    // Seats never change; how many places an area has may.
+    let cache = match view.has_areas() {
+        true => "public, max-age=60",
+        false => "public, max-age=86400, immutable",
+    };
+    Ok(reply::tagged(request.headers(), &view.seat_map_etag, cache, view.seat_map.clone()))
 }

@@ -45,8 +45,12 @@ struct NextAction<'a> {
 pub(crate) struct TicketJson {
     pub ticket_id: String,
     pub seat_id: Option<String>,
-    pub code: String,
+    /// None while it is being signed, and where it is void.
+    pub code: Option<String>,
     pub status: &'static str,
+    /// Where it is not the buyer. Personal data.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub holder_name: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -77,7 +81,9 @@ struct WholeTicketJson<'a> {
     price_minor: u64,
     currency: &'a str,
     status: &'static str,
-    code: String,
+    code: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    holder_name: Option<String>,
 }
 
 /// `GET /v1/orders/{order_id}`
@@ -118,27 +124,41 @@ pub(crate) async fn read(
     Ok((state, view))
 }
 
-/// An order's tickets; none before they are signed.
+/// An order's tickets; none before they are signed. Those that moved to another seat come last.
 pub(crate) fn tickets(order: u128, state: &GetOrderResponse, view: &EventView) -> Vec<TicketJson> {
-    (1_u16..)
-        .zip(state.places.iter().zip(&state.signatures))
-        .map(|(number, (place, signature))| {
-            let ticket_id = id::format(id::TICKET, id::ticket(order, number));
-            let seat_id = places::seat_id(view, place);
-            let input = ticket_code::signing_input(
-                state.signing_key,
-                &ticket_id,
-                &state.event_id,
-                seat_id.as_deref(),
-            );
-            TicketJson {
-                code: ticket_code::assemble(&input, signature),
-                ticket_id,
-                seat_id,
-                status: "valid",
-            }
-        })
-        .collect()
+    let valid = state.tickets.iter().zip(state.places.iter().zip(&state.signatures));
+    let valid = valid.map(|(&number, (place, signature))| {
+        let ticket_id = ticket_id(order, number);
+        let seat_id = places::seat_id(view, place);
+        let input = ticket_code::signing_input(
+            state.signing_key,
+            &ticket_id,
+            &state.event_id,
+            seat_id.as_deref(),
+        );
+        let holder = state.holders.iter().find(|holder| holder.ticket == number);
+        TicketJson {
+            // A ticket that moved is without a code until it is signed again.
+            code: (!signature.is_empty()).then(|| ticket_code::assemble(&input, signature)),
+            ticket_id,
+            seat_id,
+            status: "valid",
+            holder_name: holder.map(|holder| holder.name.clone()),
+        }
+    });
+    let moved = state.moved.iter().map(|moved| TicketJson {
+        ticket_id: ticket_id(order, moved.ticket),
+        seat_id: moved.place.as_ref().and_then(|place| places::seat_id(view, place)),
+        code: None,
+        status: "transferred",
+        holder_name: None,
+    });
+    valid.chain(moved).collect()
+}
+
+fn ticket_id(order: u128, number: u32) -> String {
+    let number = u16::try_from(number).unwrap_or(u16::MAX);
+    id::format(id::TICKET, id::ticket(order, number))
 }
 
 fn answer<'a>(order: u128, state: &'a GetOrderResponse, view: &EventView) -> OrderJson<'a> {
@@ -173,21 +193,21 @@ async fn ticket(
         .filter(|(order, _)| edge.secret.proves_order(*order, token))
         .ok_or_else(|| Problem::not_found(NO_TICKET))?;
     let (state, view) = read(edge, order, request.deadline).await?;
-    let place = usize::from(number) - 1;
     let mut tickets = match state.status.as_str() {
         "processing" | "failed" => Vec::new(),
         _ => tickets(order, &state, &view),
     };
-    if place >= tickets.len() {
-        return Err(Problem::not_found(NO_TICKET));
-    }
-    Ok((tickets.swap_remove(place), place, order, state, view))
+    let wanted = ticket_id(order, u32::from(number));
+    let at = tickets.iter().position(|ticket| ticket.ticket_id == wanted);
+    let at = at.ok_or_else(|| Problem::not_found(NO_TICKET))?;
+    Ok((tickets.swap_remove(at), at, order, state, view))
 }
 
 /// `GET /v1/tickets/{ticket_id}`
 pub(crate) async fn get_ticket(edge: Arc<Edge>, request: Request) -> Result<Reply, Problem> {
     let (ticket, at, order, state, view) = ticket(&edge, &request).await?;
-    let place = state.places.get(at).cloned().unwrap_or_default();
+    let moved = state.moved.iter().filter_map(|moved| moved.place.as_ref());
+    let place = state.places.iter().chain(moved).nth(at).cloned().unwrap_or_default();
     let label = place.seat.and_then(|seat| view.label(seat));
     let section = view.section(place.section);
     let answer = WholeTicketJson {
@@ -204,6 +224,7 @@ pub(crate) async fn get_ticket(edge: Arc<Edge>, request: Request) -> Result<Repl
         currency: &state.currency,
         status: ticket.status,
         code: ticket.code,
+        holder_name: ticket.holder_name,
     };
     Ok(reply::json_of(StatusCode::OK, &answer))
 }
@@ -211,7 +232,13 @@ pub(crate) async fn get_ticket(edge: Arc<Edge>, request: Request) -> Result<Repl
 /// `GET /v1/tickets/{ticket_id}.svg`
 pub(crate) async fn get_ticket_svg(edge: Arc<Edge>, request: Request) -> Result<Reply, Problem> {
     let (ticket, ..) = ticket(&edge, &request).await?;
-    let svg = render(&edge, ticket.code, request.deadline).await?;
+    let Some(code) = ticket.code else {
+        return Err(Problem::new(
+            Code::Conflict,
+            "the ticket has no code: it moved to another seat, or is being signed again",
+        ));
+    };
+    let svg = render(&edge, code, request.deadline).await?;
     Ok(reply::bytes("image/svg+xml", "no-store", svg))
 }
 

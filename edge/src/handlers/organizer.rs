@@ -1,6 +1,7 @@
-//! Owns creating and changing events, with an organizer's key.
+//! Owns creating and changing events, with an organizer's key; and what all handlers for staff
+//! share.
 //!
-//! Must never change another organizer's event, and never the seat map of one that exists.
+//! Must never change another organizer's event, and never the seats of one that exists.
 
 use std::sync::Arc;
 
@@ -12,12 +13,13 @@ use onsale_proto::{
     id, time,
 };
 use prost::Message as _;
+use serde::Serialize;
 use serde_json::Value;
 
-use super::{document, document_form};
+use super::{document, document_form, kills};
 use crate::{
     auth::Staff,
-    event_view::{self, EventJson},
+    event_view::{self, EventJson, EventView},
     idempotency::{self, Canonical},
     limits,
     problem::Problem,
@@ -91,20 +93,57 @@ pub(crate) async fn change(edge: Arc<Edge>, request: Request) -> Result<Reply, P
                 edge.documents.published(&event_id, view.document.revision + 1);
                 tokio::time::sleep(limits::CATCH_UP_PAUSE).await;
             }
-            Err(failure) => return Err(failure.into()),
+            Err(failure) => return Err(kills::refused(failure, &view)),
         }
     }
 }
 
-fn staff(request: &Request) -> Result<&Staff, Problem> {
+/// The event that the path names, if it is the organizer's own.
+pub(crate) async fn own_event<'a>(
+    edge: &Edge,
+    request: &'a Request,
+) -> Result<(Arc<EventView>, &'a Staff), Problem> {
+    let staff = staff(request)?;
+    let view = edge.documents.get(request.param(0), request.deadline).await?;
+    if view.document.organizer != staff.owner {
+        return Err(Problem::new(Code::Forbidden, "this is another organizer's event"));
+    }
+    Ok((view, staff))
+}
+
+/// The key of a command to what the path names; a new one where the request brings none, so that
+/// our own attempts are one.
+pub(crate) fn staff_key(
+    edge: &Edge,
+    staff: &Staff,
+    kind: &str,
+    request: &Request,
+) -> Result<Idempotency, Problem> {
+    let key = match idempotency::optional(request.headers())? {
+        Some(key) => key,
+        None => idempotency::new_key()?,
+    };
+    Ok(scope(edge, staff, &format!("{kind}:{}", request.param(0)), &key, request))
+}
+
+/// The answer to a command of staff; without a key of the request's own nothing was repeated.
+pub(crate) fn answered(request: &Request, body: &impl Serialize, replayed: bool) -> Reply {
+    let has_key = matches!(idempotency::optional(request.headers()), Ok(Some(_)));
+    let mut reply = reply::json_of(StatusCode::OK, body);
+    reply::mark_replayed(&mut reply, replayed && has_key);
+    reply
+}
+
+/// Who asks.
+pub(crate) fn staff(request: &Request) -> Result<&Staff, Problem> {
     // The route table lets nobody else in; this is for the type.
     request
         .staff
         .as_ref()
-        .ok_or_else(|| Problem::new(Code::Unauthenticated, "an organizer's key is needed"))
+        .ok_or_else(|| Problem::new(Code::Unauthenticated, "a staff member's key is needed"))
 }
 
-/// An organizer's key counts within the API key, whatever is done with it.
+/// Staff's key counts within the API key, whatever is done with it.
 fn scope(edge: &Edge, staff: &Staff, kind: &str, key: &str, request: &Request) -> Idempotency {
     let mut canonical = Canonical::default();
     canonical.text(kind);

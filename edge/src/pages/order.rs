@@ -49,8 +49,11 @@ pub(crate) async fn order(edge: Arc<Edge>, request: Request) -> Result<Reply, Pr
     if !matches!(state.status.as_str(), "processing" | "failed") {
         for ticket in orders::tickets(order, &state, &view) {
             // The code itself is the ticket: without its picture the page is still of use.
-            let svg = orders::render(&edge, ticket.code.clone(), request.deadline);
-            let svg = svg.await.ok().filter(|svg| svg.starts_with("<svg"));
+            let svg = match &ticket.code {
+                Some(code) => orders::render(&edge, code.clone(), request.deadline).await.ok(),
+                None => None,
+            };
+            let svg = svg.filter(|svg| svg.starts_with("<svg"));
             tickets.push(TicketView { ticket, svg });
         }
     }

@@ -8,7 +8,10 @@ use onsale_proto::Code;
 use super::{Auth, BodyUse, Class, KeyUse, Route, Success};
 use crate::{
     auth::Role,
-    handlers::{availability, checkout, events, gateway, holds, meta, orders, organizer, reserve},
+    handlers::{
+        availability, checkout, events, gateway, holds, kills, meta, orders, organizer, reserve,
+        support,
+    },
     limits, pages,
 };
 
@@ -96,6 +99,8 @@ pub fn table() -> Vec<Route> {
     table.extend(buying());
     table.extend(owning());
     table.extend(organizing());
+    table.extend(withdrawing());
+    table.extend(supporting());
     table.extend(pages());
     table
 }
@@ -242,7 +247,8 @@ fn owning() -> Vec<Route> {
             handler!(orders::get_ticket_svg),
         )
         .auth(Auth::OrderToken)
-        .answers_with(200, "The image", "image/svg+xml"),
+        .answers_with(200, "The image", "image/svg+xml")
+        .codes(&[Code::Conflict]),
         get("/v1/tickets/{ticket_id}", "getTicket", "A ticket", handler!(orders::get_ticket))
             .auth(Auth::OrderToken)
             .answers(200, "The ticket", "Ticket"),
@@ -267,7 +273,7 @@ fn organizing() -> Vec<Route> {
             Method::PATCH,
             "/v1/events/{event_id}",
             "changeEvent",
-            "Changes texts, times, prices and rules of an event; its seat map stays",
+            "Changes texts, times, prices, rules and areas' capacities of an event; its seats stay",
             handler!(organizer::change),
         )
         .auth(Auth::Staff(Role::Organizer))
@@ -275,7 +281,7 @@ fn organizing() -> Vec<Route> {
         .body(BodyUse::Json("EventChange"))
         .body_max(limits::EVENT_BODY_BYTES_MAX)
         .answers(200, "The event", "Event")
-        .codes(&[Code::Conflict])
+        .codes(&[Code::Conflict, Code::CapacityBelowTaken])
         .changes(),
         post(
             "/webhooks/stripe",
@@ -288,6 +294,76 @@ fn organizing() -> Vec<Route> {
         .body(BodyUse::Raw)
         .body_max(limits::WEBHOOK_BODY_BYTES_MAX)
         .answers(200, "Taken", "Received"),
+    ]
+}
+
+fn withdrawing() -> Vec<Route> {
+    let organizer = Auth::Staff(Role::Organizer);
+    vec![
+        post(
+            "/v1/events/{event_id}/kills",
+            "killSeats",
+            "Withdraws places from sale; what is held, when its hold ends without a sale",
+            handler!(kills::kill),
+        )
+        .auth(organizer)
+        .key(KeyUse::Optional)
+        .body(BodyUse::Json("KillRequest"))
+        .body_max(limits::EVENT_BODY_BYTES_MAX)
+        .answers(200, "What is withdrawn, and what will be", "Killed")
+        .codes(&[Code::SeatsSold])
+        .changes(),
+        post(
+            "/v1/events/{event_id}/returns",
+            "returnSeats",
+            "Puts withdrawn places on sale again",
+            handler!(kills::give_back),
+        )
+        .auth(organizer)
+        .key(KeyUse::Optional)
+        .body(BodyUse::Json("ReturnRequest"))
+        .body_max(limits::EVENT_BODY_BYTES_MAX)
+        .answers(200, "How many are on sale again", "Returned")
+        .codes(&[Code::SeatsNotKilled])
+        .changes(),
+        get(
+            "/v1/events/{event_id}/kills",
+            "listKills",
+            "What is withdrawn, or will be, and why",
+            handler!(kills::list),
+        )
+        .auth(organizer)
+        .answers(200, "Places by reason", "Kills"),
+    ]
+}
+
+fn supporting() -> Vec<Route> {
+    let support = Auth::Staff(Role::Support);
+    vec![
+        post(
+            "/v1/orders/{order_id}/swaps",
+            "swapSeat",
+            "Moves a ticket to another available seat of its kind and price",
+            handler!(support::swap),
+        )
+        .auth(support)
+        .key(KeyUse::Optional)
+        .body(BodyUse::Json("SwapRequest"))
+        .answers(200, "The new ticket; the old one is void", "Swapped")
+        .codes(&[Code::SeatUnavailable, Code::PriceDiffers, Code::QuotaExhausted, Code::Conflict])
+        .changes(),
+        post(
+            "/v1/orders/{order_id}/renames",
+            "renameTickets",
+            "Gives one ticket of an order, or all, another holder's name",
+            handler!(support::rename),
+        )
+        .auth(support)
+        .key(KeyUse::Optional)
+        .body(BodyUse::Json("RenameRequest"))
+        .answers(200, "The tickets", "Renamed")
+        .codes(&[Code::Conflict])
+        .changes(),
     ]
 }
 

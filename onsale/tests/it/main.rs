@@ -13,6 +13,7 @@ mod oversell;
 mod processes;
 mod purchase;
 mod rolling;
+mod staff;
 mod support;
 mod tidy;
 #[path = "../../../edge/tests/it/walk.rs"]

@@ -241,6 +241,7 @@ impl Backend {
         let order = truth.orders.get_mut(&order).expect("an order");
         order.status = "confirmed".into();
         order.signing_key = 1;
+        order.tickets = (1..).take(order.places.len()).collect();
         order.signatures = vec![Bytes::from_static(&[9; 64]); order.places.len()];
     }
 
