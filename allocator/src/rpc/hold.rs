@@ -138,15 +138,9 @@ impl<S: Submitter> AllocatorService for AllocatorApi<S> {
         request: Request<pb::ExtendHoldRequest>,
     ) -> Result<Response<pb::ExtendHoldResponse>, Status> {
         let deadline = deadline(request.metadata(), UNARY_TIMEOUT);
-        let extensions_seen = request.get_ref().extensions_seen;
-        if extensions_seen > u32::from(u16::MAX) {
-            return Err(invalid("extensions_seen", "must be at most 65,535").into());
-        }
-        let kind = |hold| {
-            let hold_id = id::to_bytes(hold);
-            Ok(Kind::ExtendHold(pb::ExtendHoldCommand { hold_id, extensions_seen }))
-        };
-        match self.on_hold(&request.get_ref().hold_id, deadline, kind).await? {
+        let request = request.get_ref();
+        let kind = |hold| extend_command(request, hold, &self.secret).map(Kind::ExtendHold);
+        match self.on_hold(&request.hold_id, deadline, kind).await? {
             Answer::Extended(extended) => Ok(Response::new(pb::ExtendHoldResponse {
                 expires_at_ms: extended.expires_at_ms,
                 extensions: extended.extensions,
@@ -288,6 +282,29 @@ fn sell_command(
             buyer_is_new: false,
         }),
     })
+}
+
+fn extend_command(
+    request: &pb::ExtendHoldRequest,
+    hold: u128,
+    secret: &Secret,
+) -> Result<pb::ExtendHoldCommand, Failure> {
+    let extensions_seen = request.extensions_seen;
+    if extensions_seen > u32::from(u16::MAX) {
+        return Err(invalid("extensions_seen", "must be at most 65,535"));
+    }
+    let hold_id = id::to_bytes(hold);
+    let mut command = pb::ExtendHoldCommand { hold_id, extensions_seen, idempotency: None };
+    if !request.idempotency_key.is_empty() {
+        let key = idempotency_key(&request.idempotency_key)?;
+        command.idempotency = Some(pb::Idempotency {
+            key: id::to_bytes(secret.key_hash(&format!("extend:{}", request.hold_id), key)),
+            request: secret.request_hash(&extensions_seen.to_be_bytes()),
+            buyer: secret.buyer_hash("counter", &request.hold_id),
+            buyer_is_new: false,
+        });
+    }
+    Ok(command)
 }
 
 fn idempotency_key(key: &str) -> Result<&str, Failure> {

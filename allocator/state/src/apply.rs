@@ -217,8 +217,11 @@ impl Shard {
         let now = self.log_time_ms;
         while let Some(slot) = self.holds.first_forgettable(now) {
             self.holds.ended.pop_front();
-            let key = self.holds.remove(slot);
+            let (key, extensions) = self.holds.remove(slot);
             self.dedup.remove(key, KeyOwner::Hold(slot));
+            for key in extensions {
+                self.dedup.remove(key, KeyOwner::Extension(slot));
+            }
         }
         while let Some(&(_, slot)) = self.orders.keys.front().filter(|&&(at, _)| at <= now) {
             self.orders.keys.pop_front();

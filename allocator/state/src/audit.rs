@@ -51,11 +51,13 @@ pub(crate) fn put_done(out: &mut Vec<u8>, done: &Done, asked: Option<HoldId>, no
             out.push(1);
             put_held(out, held, asked, now);
         }
-        Done::Extended { hold, expires_at_ms, extensions } => {
+        Done::Extended { hold, expires_at_ms, extensions, extensions_max, extended_at_ms } => {
             out.push(2);
             put_u128(out, hold.0);
             put_delta(out, *expires_at_ms, now);
             put_varint(out, (*extensions).into());
+            put_varint(out, (*extensions_max).into());
+            put_delta(out, *extended_at_ms, now);
         }
         Done::CheckoutBegun { order } => {
             out.push(3);

@@ -10,16 +10,16 @@ pub(crate) type BuyerCounts = Counts;
 
 /// Would `seats` more be above the limit? A limit of 0 is none; buyer 0 is nobody.
 pub(crate) fn exceeds(counts: &BuyerCounts, buyer: BuyerHash, seats: usize, limit: u16) -> bool {
-    if limit == 0 || buyer == 0 {
-        return false;
-    }
-    counts.get(buyer) as usize + seats > usize::from(limit)
+    buyer != 0 && would_exceed(counts.get(buyer), seats, limit)
+}
+
+/// The same for a count that is known.
+pub(crate) fn would_exceed(count: u32, seats: usize, limit: u16) -> bool {
+    limit != 0 && count as usize + seats > usize::from(limit)
 }
 
 pub(crate) fn add(counts: &mut BuyerCounts, buyer: BuyerHash, seats: usize) {
-    if buyer != 0 {
-        assert!(counts.add(buyer, seats as u32, u32::MAX), "a buyer's count overflows");
-    }
+    counts.add_to(counts.entry(buyer), seats as u32);
 }
 
 pub(crate) fn subtract(counts: &mut BuyerCounts, buyer: BuyerHash, seats: usize) {

@@ -17,6 +17,8 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum KeyOwner {
     Hold(u32),
+    /// An extension of the hold in this slot.
+    Extension(u32),
     Order(u32),
     Staff(u32),
 }
@@ -28,7 +30,7 @@ struct KeyRef(u32);
 impl From<KeyOwner> for KeyRef {
     fn from(owner: KeyOwner) -> Self {
         let (table, slot) = match owner {
-            KeyOwner::Hold(slot) => (0, slot),
+            KeyOwner::Hold(slot) | KeyOwner::Extension(slot) => (0, slot),
             KeyOwner::Order(slot) => (1, slot),
             KeyOwner::Staff(slot) => (2, slot),
         };
@@ -57,12 +59,21 @@ pub(crate) struct KeyTables<'a> {
 }
 
 impl KeyTables<'_> {
-    fn key(&self, owner: KeyOwner) -> KeyHash {
-        match owner {
-            KeyOwner::Hold(slot) => self.holds.slab[slot].key,
-            KeyOwner::Order(slot) => self.orders.slab[slot].key,
-            KeyOwner::Staff(slot) => self.staff[slot].idempotency.key,
-        }
+    /// Whose the key is, if it is one of this record's.
+    fn owner(&self, entry: KeyRef, key: KeyHash) -> Option<KeyOwner> {
+        let owner = entry.owner();
+        let is_its_own = match owner {
+            KeyOwner::Hold(slot) | KeyOwner::Extension(slot) => {
+                let hold = &self.holds.slab[slot];
+                if hold.key != key {
+                    return hold.extension(key).map(|_| KeyOwner::Extension(slot));
+                }
+                true
+            }
+            KeyOwner::Order(slot) => self.orders.slab[slot].key == key,
+            KeyOwner::Staff(slot) => self.staff[slot].idempotency.key == key,
+        };
+        is_its_own.then_some(owner)
     }
 }
 
@@ -82,8 +93,12 @@ impl Dedup {
     }
 
     pub(crate) fn find(&self, key: KeyHash, tables: KeyTables<'_>) -> Option<KeyOwner> {
-        let is_it = |entry| tables.key(KeyRef(entry).owner()) == key;
-        self.table.find(hash_of(key), is_it).map(|entry| KeyRef(entry).owner())
+        let mut owner = None;
+        self.table.find(hash_of(key), |entry| {
+            owner = tables.owner(KeyRef(entry), key);
+            owner.is_some()
+        });
+        owner
     }
 
     pub(crate) fn insert(&mut self, key: KeyHash, owner: KeyOwner) {

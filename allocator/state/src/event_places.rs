@@ -103,16 +103,25 @@ impl EventState {
                 *available -= 1;
             }
             PlaceKind::Seat(seat) => {
-                let spot = self.spot(seat);
-                let word = &mut self.free[spot.word];
-                assert!(*word & spot.bit != 0, "seat {seat} was picked twice");
-                *word &= !spot.bit;
-                let kind = self.kind(&spot);
-                let stock = &mut self.stock[usize::from(spot.section)];
-                stock.available[kind] -= 1;
-                stock.searched.orphaning = 0;
+                assert!(self.try_pick(seat), "seat {seat} was picked twice");
             }
         }
+    }
+
+    /// `pick` of a seat, if it is available.
+    #[inline]
+    pub(crate) fn try_pick(&mut self, seat: SeatNo) -> bool {
+        let spot = self.spot(seat);
+        let word = &mut self.free[spot.word];
+        let is_free = *word & spot.bit != 0;
+        if is_free {
+            *word &= !spot.bit;
+            let kind = self.kind(&spot);
+            let stock = &mut self.stock[usize::from(spot.section)];
+            stock.available[kind] -= 1;
+            stock.searched.orphaning = 0;
+        }
+        is_free
     }
 
     /// Puts a picked place back into the stock.

@@ -11,6 +11,7 @@ use crate::{
     index::Index,
     limits::{DEDUP_AFTER_HOLD_MS, HOLD_SEATS_MAX},
     offer::Deals,
+    outcome::Done,
     slab::{NONE, Slab, hash_of},
 };
 
@@ -96,6 +97,31 @@ pub(crate) struct HoldExtra {
     expires_at_ms: Option<LogTimeMs>,
     pub(crate) extensions: u16,
     pub(crate) deals: Deals,
+    /// Extensions whose requests had a key, which lives as long as the hold's.
+    pub(crate) keyed: Vec<Extension>,
+}
+
+/// An extension as it was answered.
+#[derive(Clone, Debug)]
+pub(crate) struct Extension {
+    pub(crate) key: KeyHash,
+    pub(crate) request: RequestHash,
+    pub(crate) extended_at_ms: LogTimeMs,
+    pub(crate) expires_at_ms: LogTimeMs,
+    pub(crate) extensions: u16,
+    pub(crate) extensions_max: u16,
+}
+
+impl Extension {
+    pub(crate) fn answer(&self, hold: HoldId) -> Done {
+        Done::Extended {
+            hold,
+            expires_at_ms: self.expires_at_ms,
+            extensions: self.extensions,
+            extensions_max: self.extensions_max,
+            extended_at_ms: self.extended_at_ms,
+        }
+    }
 }
 
 impl HoldExtra {
@@ -107,12 +133,14 @@ impl HoldExtra {
             expires_at_ms: None,
             extensions: 0,
             deals: None,
+            keyed: Vec::new(),
         }
     }
 }
 
 impl Hold {
     /// A live hold, granted at `held_at_ms`.
+    #[inline(always)]
     pub(crate) fn granted(
         (id, idempotency): (HoldId, &Idempotency),
         (event, price_list): (u32, u16),
@@ -188,6 +216,16 @@ impl Hold {
         self.extra().map_or(0, |extra| extra.extensions)
     }
 
+    /// Its extensions that a key leads to.
+    pub(crate) fn keyed(&self) -> &[Extension] {
+        self.extra().map_or(&[], |extra| &extra.keyed)
+    }
+
+    /// The extension that this key leads to.
+    pub(crate) fn extension(&self, key: KeyHash) -> Option<&Extension> {
+        self.keyed().iter().find(|extension| extension.key == key)
+    }
+
     /// The slot of the order that has it in checkout or has bought it; or [`NONE`].
     pub(crate) fn order(&self) -> u32 {
         self.extra().map_or(NONE, |extra| extra.order)
@@ -253,6 +291,7 @@ impl Holds {
         self.ids.find(hash_of(id.0), |slot| self.slab[slot].id == id)
     }
 
+    #[inline(always)]
     pub(crate) fn insert(&mut self, hold: Hold) -> u32 {
         let id = hold.id;
         self.alive += usize::from(hold.state.has_seats());
@@ -286,12 +325,14 @@ impl Holds {
         self.forgettable(now).next()
     }
 
-    /// Forgets a record; its key.
-    pub(crate) fn remove(&mut self, slot: u32) -> KeyHash {
-        let Hold { id, key, .. } = self.slab[slot];
+    /// Forgets a record; its key and those of its extensions.
+    pub(crate) fn remove(&mut self, slot: u32) -> (KeyHash, Vec<KeyHash>) {
+        let hold = &self.slab[slot];
+        let (id, key) = (hold.id, hold.key);
+        let extensions = hold.keyed().iter().map(|extension| extension.key).collect();
         self.ids.remove(hash_of(id.0), slot);
         self.slab.remove(slot);
-        key
+        (key, extensions)
     }
 
     /// Reads what `slot`, `insert` and `remove` will read first; see `Shard::warm_up`.

@@ -124,6 +124,21 @@ impl Index {
     }
 }
 
+/// A buyer's count, looked up.
+#[derive(Clone, Copy)]
+pub(crate) struct Entry {
+    buyer: u64,
+    at: usize,
+    /// 0 for nobody.
+    pub(crate) count: u32,
+}
+
+impl Entry {
+    pub(crate) fn is_somebody(&self) -> bool {
+        self.buyer != 0
+    }
+}
+
 /// Counts by a buyer's hash; a buyer with none is not in it, and buyer 0 never is.
 #[derive(Debug)]
 pub(crate) struct Counts {
@@ -165,23 +180,27 @@ impl Counts {
         if buyer == 0 { 0 } else { self.entries[self.place(buyer)].1 }
     }
 
-    /// Adds to a buyer's count, unless that makes it more than `most`; did it?
-    #[must_use]
-    pub(crate) fn add(&mut self, buyer: u64, more: u32, most: u32) -> bool {
-        debug_assert!(buyer != 0, "buyer 0 is nobody");
+    /// A buyer's count, and where it stands or would; good until the next change.
+    pub(crate) fn entry(&self, buyer: u64) -> Entry {
         let at = self.place(buyer);
-        let (who, has) = self.entries[at];
-        let Some(sum) = has.checked_add(more).filter(|&sum| sum <= most) else { return false };
-        if who == buyer {
-            self.entries[at].1 = sum;
-        } else if sum > 0 {
+        Entry { buyer, at, count: self.entries[at].1 }
+    }
+
+    /// Adds to a count looked up before; to nobody's nothing.
+    pub(crate) fn add_to(&mut self, entry: Entry, more: u32) {
+        let Entry { buyer, at, count } = entry;
+        if buyer == 0 || more == 0 {
+            return;
+        }
+        let before = self.entries[at].0;
+        assert!(before == buyer || before == 0, "a count has moved since it was looked up");
+        self.entries[at] = (buyer, count + more);
+        if before == 0 {
             self.len += 1;
-            self.entries[at] = (buyer, sum);
             if is_full(self.len, self.entries.len()) {
                 self.grow();
             }
         }
-        true
     }
 
     /// Takes from a buyer's count, who has at least so many; 0 takes the buyer out.
@@ -272,9 +291,10 @@ mod tests {
             for (buyer, count, adds) in steps {
                 let has: &mut u32 = model.entry(buyer).or_default();
                 if adds {
-                    let fits = *has + count <= 5;
-                    prop_assert_eq!(counts.add(buyer * stride, count, 5), fits);
-                    *has += if fits { count } else { 0 };
+                    let entry = counts.entry(buyer * stride);
+                    prop_assert_eq!(entry.count, *has);
+                    counts.add_to(entry, count);
+                    *has += count;
                 } else {
                     let less = count.min(*has);
                     counts.subtract(buyer * stride, less);

@@ -212,6 +212,9 @@ impl Shard {
         };
         for (slot, hold) in self.holds.slab.iter() {
             check(hold.key, KeyOwner::Hold(slot));
+            for extension in hold.keyed() {
+                check(extension.key, KeyOwner::Extension(slot));
+            }
         }
         for (slot, order) in self.orders.slab.iter().filter(|(_, order)| order.key_lives) {
             check(order.key, KeyOwner::Order(slot));

@@ -37,6 +37,10 @@ pub enum Done {
         expires_at_ms: LogTimeMs,
         /// Extensions used.
         extensions: u16,
+        /// Extensions the event allowed then.
+        extensions_max: u16,
+        /// When that was.
+        extended_at_ms: LogTimeMs,
     },
     /// The order is being paid, or needs no payment.
     CheckoutBegun {

@@ -4,7 +4,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hashbrown::HashMap;
 use smallvec::SmallVec;
 
 use crate::{
@@ -15,12 +14,12 @@ use crate::{
     event::{EventState, PlaceKind, PlaceRef},
     hold::{HoldState, Holds},
     ids::{EventNo, KeyHash, LogTimeMs, SeatNo, SectionNo, ShardNo},
+    index::Counts,
     job::Outbox,
     limits::Limits,
     order::Orders,
     outcome::Rejection,
     seat_word::SeatState,
-    slab::{FixedState, fixed_state},
     staff::StaffAnswers,
     withdrawal::give_back,
 };
@@ -35,7 +34,8 @@ pub struct Shard {
     pub(crate) log_time_ms: LogTimeMs,
     pub(crate) chain: [u8; 32],
     pub(crate) events: Vec<EventState>,
-    pub(crate) event_slots: HashMap<EventNo, u32, FixedState>,
+    /// From an event's number to its slot + 1.
+    pub(crate) event_slots: Counts,
     pub(crate) event_ids: BTreeMap<Box<str>, u32>,
     /// When each event may have something to end, and the event's slot.
     pub(crate) due: BTreeSet<(LogTimeMs, u32)>,
@@ -65,7 +65,7 @@ impl Shard {
             log_time_ms: 0,
             chain: [0; 32],
             events: Vec::new(),
-            event_slots: HashMap::with_hasher(fixed_state()),
+            event_slots: Counts::new(),
             event_ids: BTreeMap::new(),
             due: BTreeSet::new(),
             holds: Holds::new(),
@@ -105,14 +105,17 @@ impl Shard {
     }
 
     pub(crate) fn event_slot(&self, event: EventNo) -> Result<u32, Rejection> {
-        let slot = self.event_slots.get(&event).copied();
-        slot.ok_or(Rejection::NotFound { what: "event" })
+        self.known_event_slot(event).ok_or(Rejection::NotFound { what: "event" })
+    }
+
+    pub(crate) fn known_event_slot(&self, event: EventNo) -> Option<u32> {
+        self.event_slots.get(event.into()).checked_sub(1)
     }
 
     /// Stores an event that is not there yet.
     pub(crate) fn add_event(&mut self, event: EventState) {
         let slot = self.events.len() as u32;
-        self.event_slots.insert(event.event, slot);
+        self.event_slots.add_to(self.event_slots.entry(event.event.into()), slot + 1);
         self.event_ids.insert(event.event_id.clone(), slot);
         self.events.push(event);
     }

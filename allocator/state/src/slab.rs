@@ -118,6 +118,7 @@ impl<T: Clone> Slab<T> {
         self.len
     }
 
+    #[inline(always)]
     pub(crate) fn insert(&mut self, value: T) -> u32 {
         self.len += 1;
         if let Some(slot) = self.vacant.pop() {

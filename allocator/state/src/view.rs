@@ -177,7 +177,7 @@ impl Shard {
 
     /// An event on sale here.
     pub fn event(&self, event: EventNo) -> Option<&EventState> {
-        self.event_slots.get(&event).map(|&slot| &self.events[slot as usize])
+        self.known_event_slot(event).map(|slot| &self.events[slot as usize])
     }
 
     /// All events on sale here, by public id.

@@ -80,9 +80,16 @@ async fn walk(address: &str, name: &str, row: &str) {
     assert!(taken.message().contains(&two), "{}", taken.message());
 
     let hold_id = held.hold_id.clone();
-    let extend = pb::ExtendHoldRequest { hold_id: hold_id.clone(), extensions_seen: 0 };
+    let extend = pb::ExtendHoldRequest {
+        hold_id: hold_id.clone(),
+        extensions_seen: 0,
+        idempotency_key: "extend".into(),
+    };
+    let repeat = extend.clone();
     let extended = api.extend_hold(timed(extend)).await.expect("extended").into_inner();
     assert!(extended.expires_at_ms >= held.expires_at_ms && extended.extensions == 1);
+    let again = api.extend_hold(timed(repeat)).await.expect("the same again").into_inner();
+    assert_eq!(again, extended);
     let read = pb::GetHoldRequest { hold_id: hold_id.clone() };
     let read = api.get_hold(timed(read)).await.expect("read").into_inner();
     assert_eq!((read.state.as_str(), read.places.len()), ("held", 4));

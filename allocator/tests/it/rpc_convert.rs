@@ -106,11 +106,16 @@ fn good_commands_keep_every_field() {
         panic!("a sale")
     };
     assert_eq!(made.order, OrderId(u128::from(SHARD) << 112 | 77 << 16));
-    let extend = pb::ExtendHoldCommand { hold_id: hold_id(), extensions_seen: 2 };
+    let extend = pb::ExtendHoldCommand {
+        hold_id: hold_id(),
+        extensions_seen: 2,
+        idempotency: sell().idempotency,
+    };
     let Ok(CommandKind::ExtendHold(made)) = convert(Kind::ExtendHold(extend)) else {
         panic!("an extension")
     };
     assert_eq!(made.extensions_seen, 2);
+    assert!(made.idempotency.is_some());
     let release = pb::ReleaseHoldCommand { hold_id: hold_id() };
     assert!(matches!(convert(Kind::ReleaseHold(release)), Ok(CommandKind::ReleaseHold(_))));
 }
@@ -184,7 +189,8 @@ fn other_malformed_commands_are_refused_by_field() {
         }
         refused(result, field, at);
     }
-    let extend = pb::ExtendHoldCommand { hold_id: hold_id(), extensions_seen: 65_536 };
+    let extend =
+        pb::ExtendHoldCommand { hold_id: hold_id(), extensions_seen: 65_536, idempotency: None };
     refused(convert(Kind::ExtendHold(extend)), "extensions_seen", 0);
     let release = pb::ReleaseHoldCommand { hold_id: Bytes::new() };
     refused(convert(Kind::ReleaseHold(release)), "hold_id", 0);

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::StatusCode;
 use onsale_mesh::{Deadline, Failure};
 use onsale_proto::{
@@ -20,7 +21,7 @@ use super::{
 };
 use crate::{
     event_view::EventView,
-    idempotency,
+    idempotency::{self, Canonical},
     json::{At, Faults, Object, write_text},
     problem::Problem,
     reply::{self, Reply},
@@ -34,7 +35,8 @@ const GONE: &str = "there is no such hold, or the token is not its";
 pub(crate) async fn get(edge: Arc<Edge>, request: Request) -> Result<Reply, Problem> {
     let hold = proven(&edge, &request)?;
     let (state, view) = read(&edge, hold, request.deadline).await?;
-    Ok(reply::json(StatusCode::OK, answer(&state, &view)))
+    let extensions_max = view.document.rules.unwrap_or_default().hold_extensions_max;
+    Ok(reply::json(StatusCode::OK, answer(&state, &view, extensions_max)))
 }
 
 /// `DELETE /v1/holds/{hold_id}`
@@ -46,7 +48,7 @@ pub(crate) async fn release(edge: Arc<Edge>, request: Request) -> Result<Reply, 
 
 /// `POST /v1/holds/{hold_id}/extend`
 pub(crate) async fn extend(edge: Arc<Edge>, request: Request) -> Result<Reply, Problem> {
-    idempotency::optional(request.headers())?;
+    let key = idempotency::optional(request.headers())?;
     let seen = match request.json_if_any()? {
         Some(body) => {
             let mut faults = Faults::default();
@@ -61,8 +63,11 @@ pub(crate) async fn extend(edge: Arc<Edge>, request: Request) -> Result<Reply, P
         None => None,
     };
     let hold = proven(&edge, &request)?;
-    let (state, view) = lengthen(&edge, hold, seen, request.deadline).await?;
-    Ok(reply::json(StatusCode::OK, answer(&state, &view)))
+    let longer = lengthen(&edge, hold, (seen, key.as_deref()), request.deadline).await?;
+    let body = answer(&longer.state, &longer.view, longer.extensions_max);
+    let mut reply = reply::json(StatusCode::OK, body);
+    reply::mark_replayed(&mut reply, key.is_some() && longer.replayed);
+    Ok(reply)
 }
 
 /// The hold that the path names, if the header proves it.
@@ -109,30 +114,53 @@ pub(crate) async fn give_back(edge: &Edge, hold: u128, deadline: Deadline) -> Re
     Ok(())
 }
 
-/// Starts a hold's clock again; the hold as it stands then.
+/// A hold whose clock was started again, as it stood then.
+pub(crate) struct Longer {
+    pub state: GetHoldResponse,
+    pub view: Arc<EventView>,
+    pub extensions_max: u32,
+    pub replayed: bool,
+}
+
+/// Starts a hold's clock again. A repeat is known by its key, or by the extensions it has `seen`.
 pub(crate) async fn lengthen(
     edge: &Edge,
     hold: u128,
-    seen: Option<u32>,
+    (seen, key): (Option<u32>, Option<&str>),
     deadline: Deadline,
-) -> Result<(GetHoldResponse, Arc<EventView>), Problem> {
+) -> Result<Longer, Problem> {
     let (mut state, view) = read(edge, hold, deadline).await?;
+    let idempotency = key.map(|key| {
+        let key = edge.secret.key_hash(&state.event_id, key);
+        let mut content = Canonical::default();
+        content.text("extend");
+        content.text(&id::format(id::HOLD, hold));
+        content.number(seen.map_or(u64::MAX, u64::from));
+        // The hold's token is the proof of whose it is.
+        idempotency::message(key, edge.secret.request_hash(content.bytes()), 0, true)
+    });
     let command = Command {
         kind: Some(command::Kind::ExtendHold(ExtendHoldCommand {
             hold_id: id::to_bytes(hold),
             extensions_seen: seen.unwrap_or(state.extensions),
+            idempotency,
         })),
     };
     let outcome = edge.shards.submit(id::shard_of(hold), command, deadline).await?;
+    let replayed = outcome.replayed;
     let Some(outcome::Result::Extended(extended)) = outcome.result else {
         return Err(Problem::new(Code::Internal, "an extension was answered by something else"));
     };
+    // A replay says what the first answer said, whatever became of the hold since.
+    state.state = "held".into();
+    state.order_id = Bytes::new();
+    state.log_time_ms = extended.extended_at_ms;
     state.expires_at_ms = extended.expires_at_ms;
     state.extensions = extended.extensions;
-    Ok((state, view))
+    Ok(Longer { state, view, extensions_max: extended.extensions_max, replayed })
 }
 
-fn answer(state: &GetHoldResponse, view: &EventView) -> Vec<u8> {
+fn answer(state: &GetHoldResponse, view: &EventView, extensions_max: u32) -> Vec<u8> {
     let mut out = Vec::with_capacity(256 + state.places.len() * 128);
     let hold_id = id::from_bytes(&state.hold_id).unwrap_or(0);
     out.extend_from_slice(b"{\"hold_id\":\"");
@@ -151,9 +179,7 @@ fn answer(state: &GetHoldResponse, view: &EventView) -> Vec<u8> {
     let seconds = remaining_seconds(state);
     write_number(&mut out, "\",\"expires_in_seconds\":", seconds);
     write_number(&mut out, ",\"extensions\":", state.extensions.into());
-    let rules = view.document.rules.unwrap_or_default();
-    let most = rules.hold_extensions_max;
-    write_number(&mut out, ",\"extensions_max\":", most.into());
+    write_number(&mut out, ",\"extensions_max\":", extensions_max.into());
     match id::from_bytes(&state.order_id) {
         Some(order) => {
             out.extend_from_slice(b",\"order_id\":\"");

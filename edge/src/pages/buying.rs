@@ -146,7 +146,7 @@ pub(crate) async fn extend(edge: Arc<Edge>, request: Request) -> Result<Reply, P
         }
         None => None,
     };
-    holds::lengthen(&edge, hold, seen, request.deadline).await?;
+    holds::lengthen(&edge, hold, (seen, None), request.deadline).await?;
     Ok(reply::see_other(&format!("/holds/{}", request.param(0))))
 }
 

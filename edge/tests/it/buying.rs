@@ -267,6 +267,25 @@ async fn a_hold_is_read_extended_and_released_by_its_bearer_only() {
     assert_eq!((late.status, late.code().as_str()), (410, "hold_expired"));
 }
 
+#[tokio::test]
+async fn an_extension_is_answered_again_under_its_key_byte_for_byte() {
+    let fixture = Fixture::start().await;
+    let hold = reserve(&two_seats(), "k1").send(&fixture.address).await.json();
+    let extend = || with_token("POST", &hold, "/extend").key("e1");
+    let first = extend().send(&fixture.address).await;
+    assert_eq!((first.status, first.header("idempotent-replayed")), (200, None));
+    let released = with_token("DELETE", &hold, "").send(&fixture.address).await;
+    assert_eq!(released.status, 204);
+    for hold in fixture.backend.truth.lock().holds.values_mut() {
+        hold.message.log_time_ms += 5_000;
+    }
+    let again = extend().send(&fixture.address).await;
+    assert_eq!((again.status, again.header("idempotent-replayed")), (200, Some("true")));
+    assert_eq!(again.text(), first.text());
+    let other = extend().json(&json!({"extensions_seen": 0})).send(&fixture.address).await;
+    assert_eq!((other.status, other.code().as_str()), (422, "idempotency_key_reused"));
+}
+
 async fn order_of(fixture: &Fixture) -> (Value, Answer) {
     let hold = reserve(&two_seats(), "k1").send(&fixture.address).await.json();
     let ordering = ask("POST", "/v1/checkout").key("c1").json(&checkout(&hold));

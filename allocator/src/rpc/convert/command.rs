@@ -27,6 +27,10 @@ pub fn command(command: pb::Command, shard: u32) -> Result<CommandKind, Failure>
         Some(Kind::ExtendHold(extend)) => Ok(CommandKind::ExtendHold(ExtendHold {
             hold: HoldId(hold_bytes("hold_id", &extend.hold_id, shard)?),
             extensions_seen: narrow("extensions_seen", extend.extensions_seen)?,
+            idempotency: match &extend.idempotency {
+                Some(given) => Some(idempotency(Some(given))?),
+                None => None,
+            },
         })),
         Some(Kind::BeginCheckout(begin)) => begin_checkout(&begin, shard),
         Some(Kind::Sell(sell)) => Ok(CommandKind::SellOverTheCounter(SellOverTheCounter {

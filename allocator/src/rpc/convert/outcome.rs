@@ -297,10 +297,14 @@ fn answer(done: &Done) -> Answer {
             expires_at_ms: held.expires_at_ms,
             places: held.places.iter().map(place).collect(),
         }),
-        Done::Extended { expires_at_ms, extensions, .. } => Answer::Extended(pb::Extended {
-            expires_at_ms: *expires_at_ms,
-            extensions: u32::from(*extensions),
-        }),
+        Done::Extended { expires_at_ms, extensions, extensions_max, extended_at_ms, .. } => {
+            Answer::Extended(pb::Extended {
+                expires_at_ms: *expires_at_ms,
+                extensions: u32::from(*extensions),
+                extensions_max: u32::from(*extensions_max),
+                extended_at_ms: *extended_at_ms,
+            })
+        }
         Done::CheckoutBegun { order } | Done::Sold { order } => {
             Answer::OrderMade(pb::OrderMade { order_id: id::to_bytes(order.0) })
         }

@@ -1,13 +1,14 @@
 //! `ExtendHold`: a hold's clock starts again, as often as the event allows.
 
-use super::ExtendHold;
+use super::{ExtendHold, Idempotency};
 use crate::{
     change::Change,
     codec::{Reader, put_u128, put_varint},
+    dedup::KeyOwner,
     error::DecodeError,
-    hold::HoldState,
+    hold::{Extension, HoldState},
     ids::HoldId,
-    outcome::{Done, Outcome, Rejection},
+    outcome::{Outcome, Rejection},
     seat_word::SeatState,
     shard::{Shard, announce, key_tag},
 };
@@ -16,10 +17,18 @@ impl ExtendHold {
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         put_u128(out, self.hold.0);
         put_varint(out, self.extensions_seen.into());
+        out.push(self.idempotency.is_some().into());
+        if let Some(idempotency) = &self.idempotency {
+            idempotency.encode(out);
+        }
     }
 
     pub(super) fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Ok(Self { hold: HoldId(r.u128()?), extensions_seen: r.u16("extensions_seen")? })
+        Ok(Self {
+            hold: HoldId(r.u128()?),
+            extensions_seen: r.u16("extensions_seen")?,
+            idempotency: r.opt(Idempotency::decode)?,
+        })
     }
 }
 
@@ -29,42 +38,83 @@ impl Shard {
         command: &ExtendHold,
         changes: &mut Vec<Change>,
     ) -> Outcome {
-        let Some(slot) = self.holds.slot(command.hold) else {
-            return Outcome::rejected(Rejection::NotFound { what: "hold" });
-        };
-        let hold = &mut self.holds.slab[slot];
+        if let Some(asked) = &command.idempotency
+            && let Some(owner) = self.find_key(asked.key)
+        {
+            return self.replay_extension(owner, command.hold, asked);
+        }
+        self.try_extend(command, changes).unwrap_or_else(Outcome::rejected)
+    }
+
+    fn replay_extension(&self, owner: KeyOwner, hold: HoldId, asked: &Idempotency) -> Outcome {
+        if let KeyOwner::Extension(slot) = owner
+            && let known = &self.holds.slab[slot]
+            && known.id == hold
+            && let Some(done) = known.extension(asked.key)
+            && done.request == asked.request
+        {
+            return Outcome::replayed(done.answer(hold));
+        }
+        Outcome::rejected(Rejection::IdempotencyKeyReused)
+    }
+
+    fn try_extend(
+        &mut self,
+        command: &ExtendHold,
+        changes: &mut Vec<Change>,
+    ) -> Result<Outcome, Rejection> {
+        if command.idempotency.is_some() {
+            self.check_key_room()?;
+        }
+        let slot = self.holds.slot(command.hold).ok_or(Rejection::NotFound { what: "hold" })?;
+        let hold = &self.holds.slab[slot];
         if command.extensions_seen > hold.extensions() {
             let (field, reason) = ("extensions_seen", "is more than the hold has had");
-            return Outcome::rejected(Rejection::Invalid { field, reason });
+            return Err(Rejection::Invalid { field, reason });
         }
         match hold.state {
             HoldState::Live => {}
-            HoldState::InCheckout => return Outcome::rejected(Rejection::HoldInCheckout),
-            _ => return Outcome::rejected(Rejection::HoldExpired),
-        }
-        let extended = |expires_at_ms, extensions| Done::Extended {
-            hold: command.hold,
-            expires_at_ms,
-            extensions,
-        };
-        if command.extensions_seen < hold.extensions() {
-            return Outcome::replayed(extended(hold.expires_at_ms(), hold.extensions()));
+            HoldState::InCheckout => return Err(Rejection::HoldInCheckout),
+            _ => return Err(Rejection::HoldExpired),
         }
         let event = &self.events[hold.event as usize];
-        if hold.extensions() >= event.rules.hold_extensions_max {
-            return Outcome::rejected(Rejection::ExtensionLimitReached);
+        let (ttl_ms, extensions_max) = (event.rules.hold_ttl_ms, event.rules.hold_extensions_max);
+        let mut done = Extension {
+            key: command.idempotency.map_or(0, |idempotency| idempotency.key),
+            request: command.idempotency.map_or(0, |idempotency| idempotency.request),
+            extended_at_ms: self.log_time_ms,
+            expires_at_ms: hold.expires_at_ms(),
+            extensions: hold.extensions(),
+            extensions_max,
+        };
+        if command.extensions_seen < hold.extensions() {
+            return Ok(Outcome::replayed(done.answer(hold.id)));
         }
+        if hold.extensions() >= extensions_max {
+            return Err(Rejection::ExtensionLimitReached);
+        }
+        done.extensions += 1;
         // Where the ttl was shortened since, an extension must not take time away.
-        let expires_at_ms = self.log_time_ms.saturating_add(event.rules.hold_ttl_ms.into());
-        let (ttl_ms, longer) = (event.rules.hold_ttl_ms, expires_at_ms > hold.expires_at_ms());
-        let expires_at_ms = hold.expires_at_ms().max(expires_at_ms);
-        hold.set_extended(hold.extensions() + 1, expires_at_ms);
-        let done = extended(expires_at_ms, hold.extensions());
+        let expires_at_ms = self.log_time_ms.saturating_add(ttl_ms.into());
+        let longer = expires_at_ms > hold.expires_at_ms();
+        done.expires_at_ms = done.expires_at_ms.max(expires_at_ms);
         if longer {
             let tag = key_tag(hold.key);
             announce(event, hold.places(), SeatState::Held, tag, expires_at_ms, changes);
+        }
+        self.store_extension(slot, &done, command.idempotency.is_some());
+        if longer {
             self.schedule_hold(slot, ttl_ms);
         }
-        Outcome::done(done)
+        Ok(Outcome::done(done.answer(command.hold)))
+    }
+
+    fn store_extension(&mut self, slot: u32, done: &Extension, has_key: bool) {
+        let hold = &mut self.holds.slab[slot];
+        hold.set_extended(done.extensions, done.expires_at_ms);
+        if has_key {
+            hold.extra_mut().keyed.push(done.clone());
+            self.remember_key(done.key, KeyOwner::Extension(slot));
+        }
     }
 }

@@ -233,6 +233,8 @@ impl Shard {
             }
         })?;
         let deals = self.deal(command, event_slot, &places)?;
+        let event = &mut self.events[event_slot as usize];
+        buyer_limit::add(&mut event.buyers, command.idempotency.buyer, places.len());
         Ok(self.store(command, event_slot, (places, deals), changes))
     }
 
@@ -277,7 +279,6 @@ impl Shard {
         let ttl_ms = event.rules.hold_ttl_ms;
         let expires_at_ms = now.saturating_add(ttl_ms.into());
         let price_list = event.price_list();
-        buyer_limit::add(&mut event.buyers, command.idempotency.buyer, places.len());
         event.clock.live += 1;
         let slot = self.holds.insert(record::Hold::granted(
             (command.hold, &command.idempotency),

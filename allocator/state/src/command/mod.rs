@@ -202,6 +202,8 @@ pub struct ExtendHold {
     pub hold: HoldId,
     /// The number of extensions the caller saw before this one; a repeat finds it done.
     pub extensions_seen: u16,
+    /// Key and content; `buyer` is not compared here, the hold token is the proof.
+    pub idempotency: Option<Idempotency>,
 }
 
 /// Fence a hold while its payment is undecided.

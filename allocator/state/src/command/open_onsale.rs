@@ -183,7 +183,7 @@ impl Shard {
         command: &OpenOnsale,
         changes: &mut Vec<Change>,
     ) -> Outcome {
-        if let Some(&slot) = self.event_slots.get(&command.event) {
+        if let Some(slot) = self.known_event_slot(command.event) {
             let event = &self.events[slot as usize];
             if *event.event_id != *command.event_id {
                 let (field, reason) = ("event", "is another event's number");

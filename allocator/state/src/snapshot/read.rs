@@ -12,7 +12,7 @@ use crate::{
     dedup::KeyOwner,
     error::DecodeError,
     event::{EventState, PlaceKind, PlaceRef, PlaceRefs},
-    hold::{Hold, HoldState},
+    hold::{Extension, Hold, HoldState},
     ids::{HoldId, JobId, OrderId},
     job::{Job, Settled},
     kills::Kills,
@@ -49,7 +49,7 @@ impl Shard {
         let mut shard = decode_head(r)?;
         for _ in 0..r.count(usize::MAX, 16, "events")? {
             let event = decode_event(r)?;
-            let known = shard.event_slots.contains_key(&event.event);
+            let known = shard.known_event_slot(event.event).is_some();
             if known || shard.event_ids.contains_key(&event.event_id) {
                 return invalid("an event that comes twice");
             }
@@ -115,8 +115,12 @@ impl Shard {
         let (key, event_slot, state) = (hold.key, hold.event, hold.state);
         let (places, buyer) = (PlaceRefs::from(hold.places()), hold.buyer);
         let deals = hold.deals().clone();
+        let extensions: Vec<_> = hold.keyed().iter().map(|extension| extension.key).collect();
         let slot = self.holds.insert(hold);
         self.remember_key(key, KeyOwner::Hold(slot));
+        for key in extensions {
+            self.remember_key(key, KeyOwner::Extension(slot));
+        }
         orders.extend(order.map(|order| (slot, order)));
         if state.has_seats() {
             self.restore_places(event_slot, &places, (SeatState::Held, slot))?;
@@ -351,8 +355,8 @@ pub(super) fn decode_place(r: &mut Reader<'_>, event: &EventState) -> Read<Place
 
 /// The event's slot, if it has such a price list.
 fn known_event(shard: &Shard, event: u32, price_list: u16) -> Read<u32> {
-    match shard.event_slots.get(&event) {
-        Some(&slot) if usize::from(price_list) < shard.events[slot as usize].prices.len() => {
+    match shard.known_event_slot(event) {
+        Some(slot) if usize::from(price_list) < shard.events[slot as usize].prices.len() => {
             Ok(slot)
         }
         _ => invalid("a reference to an event"),
@@ -382,6 +386,17 @@ fn decode_hold(r: &mut Reader<'_>, shard: &Shard) -> Read<(Hold, Option<OrderId>
     hold.set_extended(extensions, expires_at_ms);
     if let Some(ended_at_ms) = ended_at_ms {
         hold.set_ended(ended_at_ms);
+    }
+    for _ in 0..r.count(usize::MAX, 28, "extensions")? {
+        let extension = Extension {
+            key: r.u128()?,
+            request: r.u64()?,
+            extended_at_ms: r.varint()?,
+            expires_at_ms: r.varint()?,
+            extensions: r.u16("extensions")?,
+            extensions_max: r.u16("extensions_max")?,
+        };
+        hold.extra_mut().keyed.push(extension);
     }
     Ok((hold, order))
 }

@@ -136,6 +136,15 @@ pub(super) fn encode_hold(
     out.push(hold.state as u8);
     put_places(hold.places(), out);
     put_deals(hold.deals(), out);
+    put_varint(out, hold.keyed().len() as u64);
+    for extension in hold.keyed() {
+        put_u128(out, extension.key);
+        put_u64(out, extension.request);
+        put_varint(out, extension.extended_at_ms);
+        put_varint(out, extension.expires_at_ms);
+        put_varint(out, extension.extensions.into());
+        put_varint(out, extension.extensions_max.into());
+    }
 }
 
 pub(super) fn encode_order(events: &[EventState], order: &Order, out: &mut Vec<u8>) {

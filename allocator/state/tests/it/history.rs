@@ -3,10 +3,10 @@
 
 use onsale_state::{
     command::{
-        BeginCheckout, ChangeOnsale, Contact, DropChange, DropRevision, Hold, HoldItem, HoldTerms,
-        Idempotency, JobResult, KillSeats, LeaseJobs, OpenOnsale, PrepareEvent, PublishEvent,
-        PutApiKey, PutSigningKey, RenameTicket, ReturnSeats, Selection, SellOverTheCounter,
-        SwapSeat, WakeJob, Wish,
+        BeginCheckout, ChangeOnsale, Contact, DropChange, DropRevision, ExtendHold, Hold, HoldItem,
+        HoldTerms, Idempotency, JobResult, KillSeats, LeaseJobs, OpenOnsale, PrepareEvent,
+        PublishEvent, PutApiKey, PutSigningKey, RenameTicket, ReturnSeats, Selection,
+        SellOverTheCounter, SwapSeat, WakeJob, Wish,
     },
     *,
 };
@@ -133,7 +133,11 @@ impl Writer {
             50..=55 => {
                 let id = self.a_live_hold(draft.a, model);
                 let seen = model.holds.get(&id).map_or(0, |hold| hold.extensions);
-                kit::extend(id, (seen + draft.b % 8 / 7).saturating_sub(draft.c % 8 / 7))
+                CommandKind::ExtendHold(ExtendHold {
+                    hold: HoldId(id),
+                    extensions_seen: (seen + draft.b % 8 / 7).saturating_sub(draft.c % 8 / 7),
+                    idempotency: (draft.b % 3 != 0).then(|| self.idempotency(draft)),
+                })
             }
             56..=67 => self.checkout(draft, model),
             68..=70 => {

@@ -149,7 +149,8 @@ pub fn release(id: u128) -> CommandKind {
 }
 
 pub fn extend(id: u128, extensions_seen: u16) -> CommandKind {
-    CommandKind::ExtendHold(ExtendHold { hold: HoldId(id), extensions_seen })
+    let idempotency = None;
+    CommandKind::ExtendHold(ExtendHold { hold: HoldId(id), extensions_seen, idempotency })
 }
 
 pub fn order_id(no: u128) -> OrderId {

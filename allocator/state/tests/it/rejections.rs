@@ -1,7 +1,7 @@
 //! Holds, rule by rule, and in which order refusals are given.
 
 use onsale_state::{
-    command::{HoldItem, Idempotency, Wish},
+    command::{ExtendHold, HoldItem, Idempotency, Wish},
     *,
 };
 
@@ -236,16 +236,49 @@ fn a_buyer_cannot_hold_more_than_the_event_allows_and_gets_the_count_back() {
 fn extensions_are_counted_and_a_repeat_finds_its_own() {
     let mut desk = Desk::open();
     desk.ok(1000, hold_seats(1, &[3]));
-    let extended = Done::Extended { hold: HoldId(1), expires_at_ms: 90_000, extensions: 1 };
-    assert_eq!(desk.ok(30_000, extend(1, 0)), extended);
+    let extended = |extended_at_ms| Done::Extended {
+        hold: HoldId(1),
+        expires_at_ms: 90_000,
+        extensions: 1,
+        extensions_max: 1,
+        extended_at_ms,
+    };
+    assert_eq!(desk.ok(30_000, extend(1, 0)), extended(30_000));
     let again = desk.tell(31_000, extend(1, 0));
-    assert_eq!((again.replayed, again.result), (true, Ok(extended)));
+    assert_eq!((again.replayed, again.result), (true, Ok(extended(31_000))));
     assert_eq!(desk.no(31_000, extend(1, 1)), Rejection::ExtensionLimitReached);
     assert_eq!(invalid_field(desk.no(31_000, extend(1, 2))), "extensions_seen");
     desk.ok(89_999, CommandKind::Tick);
     assert_eq!(desk.seat(3), SeatState::Held);
     desk.ok(90_000, CommandKind::Tick);
     assert_eq!(desk.seat(3), SeatState::Available);
+}
+
+#[test]
+fn an_extension_is_replayed_by_its_key_as_long_as_the_holds_own_is_remembered() {
+    let mut desk = Desk::open();
+    let keyed = |hold: u128, key: Idempotency| {
+        let (hold, idempotency) = (HoldId(hold), Some(key));
+        CommandKind::ExtendHold(ExtendHold { hold, extensions_seen: 0, idempotency })
+    };
+    desk.ok(1000, hold_seats(1, &[3]));
+    desk.ok(1000, hold_seats(2, &[4]));
+    let first = desk.ok(30_000, keyed(1, key(7)));
+    assert_eq!(desk.shard.counts().dedup, 3);
+    desk.ok(40_000, release(1));
+    for at in [41_000, 40_000 + 3_600_000 - 1] {
+        let again = desk.tell(at, keyed(1, key(7)));
+        assert_eq!((again.replayed, again.result), (true, Ok(first.clone())));
+    }
+    let reused = Rejection::IdempotencyKeyReused;
+    assert_eq!(desk.no(50_000, keyed(1, Idempotency { request: 9, ..key(7) })), reused);
+    assert_eq!(desk.no(50_000, keyed(2, key(7))), reused, "another hold");
+    assert_eq!(desk.no(50_000, keyed(1, key(1))), reused, "the hold's own key");
+    assert_eq!(desk.no(50_000, with_key(hold_seats(3, &[5]), key(7))), reused);
+    let gone = Rejection::NotFound { what: "hold" };
+    assert_eq!(desk.no(40_000 + 3_600_000, keyed(1, key(7))), gone);
+    desk.ok(10_000_000, CommandKind::Tick);
+    assert_eq!(desk.shard.counts().dedup, 0);
 }
 
 #[test]

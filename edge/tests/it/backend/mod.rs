@@ -51,6 +51,7 @@ pub struct Truth {
     keys: HashMap<Vec<u8>, u128>,
     pub orders: HashMap<u128, pb::GetOrderResponse>,
     order_keys: HashMap<Vec<u8>, (u64, u128)>,
+    extension_keys: HashMap<Vec<u8>, (u64, pb::Extended)>,
     created: HashMap<Vec<u8>, (u64, Bytes)>,
     pub checkouts: Vec<pb::BeginCheckoutCommand>,
     /// The next commands are refused with these.
@@ -371,7 +372,15 @@ fn live<'a>(truth: &'a mut Truth, hold_id: &[u8]) -> Result<&'a mut Hold, pb::Re
 }
 
 fn extend_hold(truth: &mut Truth, extend: &pb::ExtendHoldCommand) -> Applied {
+    let key = extend.idempotency.clone().unwrap_or_default();
+    if let Some((request, extended)) = truth.extension_keys.get(&key.key[..]) {
+        if *request != key.request {
+            return Err(rejected(Code::IdempotencyKeyReused, "another request's key"));
+        }
+        return Ok((true, pb::outcome::Result::Extended(*extended)));
+    }
     let hold = &mut live(truth, &extend.hold_id)?.message;
+    let extended_at_ms = hold.log_time_ms;
     if extend.extensions_seen >= hold.extensions {
         if hold.extensions >= 1 {
             return Err(rejected(Code::ExtensionLimitReached, "extended once already"));
@@ -379,7 +388,15 @@ fn extend_hold(truth: &mut Truth, extend: &pb::ExtendHoldCommand) -> Applied {
         hold.extensions += 1;
         hold.expires_at_ms += 600_000;
     }
-    let extended = pb::Extended { expires_at_ms: hold.expires_at_ms, extensions: hold.extensions };
+    let extended = pb::Extended {
+        expires_at_ms: hold.expires_at_ms,
+        extensions: hold.extensions,
+        extensions_max: 1,
+        extended_at_ms,
+    };
+    if !key.key.is_empty() {
+        truth.extension_keys.insert(key.key.to_vec(), (key.request, extended));
+    }
     Ok((false, pb::outcome::Result::Extended(extended)))
 }
 

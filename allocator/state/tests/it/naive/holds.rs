@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use onsale_state::{
-    command::{Hold, HoldItem, Wish},
+    command::{ExtendHold, Hold, HoldItem, Wish},
     *,
 };
 
@@ -349,30 +349,61 @@ impl Naive {
         }
     }
 
-    pub(super) fn extend(&mut self, id: u128, seen: u16) -> Answer {
+    pub(super) fn extend(&mut self, asked: &ExtendHold) -> Answer {
+        if let Some(key) = &asked.idempotency
+            && let Some(known) = self.keys.get(&key.key)
+        {
+            let its_own = matches!(known.answer, Done::Extended { hold, .. } if hold == asked.hold);
+            return match its_own && known.request == key.request {
+                true => (true, Ok(known.answer.clone())),
+                false => (false, Err(Rejection::IdempotencyKeyReused)),
+            };
+        }
+        match self.new_extension(asked) {
+            Ok((repeat, done)) => (repeat, Ok(done)),
+            Err(rejection) => (false, Err(rejection)),
+        }
+    }
+
+    fn new_extension(&mut self, asked: &ExtendHold) -> Result<(bool, Done), Rejection> {
         let now = self.now;
-        let Some(hold) = self.holds.get_mut(&id) else {
-            return (false, Err(Rejection::NotFound { what: "hold" }));
+        let full = self.keys.len() >= self.limits.dedup_entries_max as usize;
+        if full && asked.idempotency.is_some() {
+            return Err(Rejection::Overloaded { bound: "dedup_entries_max" });
+        }
+        let Some(hold) = self.holds.get_mut(&asked.hold.0) else {
+            return Err(Rejection::NotFound { what: "hold" });
         };
-        if seen > hold.extensions {
-            return (false, invalid("extensions_seen"));
+        if asked.extensions_seen > hold.extensions {
+            return invalid("extensions_seen");
         }
         match hold.state {
             HoldState::Live => {}
-            HoldState::InCheckout => return (false, Err(Rejection::HoldInCheckout)),
-            _ => return (false, Err(Rejection::HoldExpired)),
+            HoldState::InCheckout => return Err(Rejection::HoldInCheckout),
+            _ => return Err(Rejection::HoldExpired),
         }
-        let repeat = seen < hold.extensions;
+        let repeat = asked.extensions_seen < hold.extensions;
         let rules = self.events[&hold.event].open.rules;
         if !repeat {
             if hold.extensions >= rules.hold_extensions_max {
-                return (false, Err(Rejection::ExtensionLimitReached));
+                return Err(Rejection::ExtensionLimitReached);
             }
             hold.extensions += 1;
             hold.expires_at_ms = hold.expires_at_ms.max(now + u64::from(rules.hold_ttl_ms));
         }
-        let (expires_at_ms, extensions) = (hold.expires_at_ms, hold.extensions);
-        (repeat, Ok(Done::Extended { hold: HoldId(id), expires_at_ms, extensions }))
+        let done = Done::Extended {
+            hold: asked.hold,
+            expires_at_ms: hold.expires_at_ms,
+            extensions: hold.extensions,
+            extensions_max: rules.hold_extensions_max,
+            extended_at_ms: now,
+        };
+        if let (Some(key), false) = (&asked.idempotency, repeat) {
+            let (request, buyer, answer) = (key.request, key.buyer, done.clone());
+            let entry = NaiveKey { request, buyer, answer, forget_at: None, staff: false };
+            self.keys.insert(key.key, entry);
+        }
+        Ok((repeat, done))
     }
 
     pub fn seats_by(&self, event: u32, of: impl Fn(&super::NaiveOrder) -> bool) -> usize {

@@ -217,6 +217,12 @@ impl Naive {
         hold.state = state;
         let at = self.now + HOUR;
         self.keys.get_mut(&hold.key).expect("key").forget_at = Some(at);
+        let id = hold.answer.hold;
+        for key in self.keys.values_mut() {
+            if matches!(key.answer, Done::Extended { hold, .. } if hold == id) {
+                key.forget_at = Some(at);
+            }
+        }
     }
 
     fn command(&mut self, command: &Command) -> Answer {
@@ -254,7 +260,7 @@ impl Naive {
             CommandKind::ChangeOnsale(change) => self.change(change),
             CommandKind::Hold(hold) => self.hold(hold),
             CommandKind::ReleaseHold(release) => self.release(release.hold.0),
-            CommandKind::ExtendHold(extend) => self.extend(extend.hold.0, extend.extensions_seen),
+            CommandKind::ExtendHold(extend) => self.extend(extend),
             CommandKind::BeginCheckout(checkout) => self.checkout(checkout),
             CommandKind::SellOverTheCounter(sale) => self.counter(sale),
             CommandKind::LeaseJobs(lease) => self.lease(lease),
