@@ -5,7 +5,9 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+
+use crate::seats::EventSeats;
 
 /// How far clocks may be apart before a hold's own end counts as the end of its seats.
 const CLOCK_MARGIN_MS: u64 = 2_000;
@@ -95,8 +97,10 @@ pub struct SeenSection {
     pub sold: u64,
     /// Withdrawn.
     pub killed: u64,
-    /// State by seat id, 0 to 3; empty in general admission.
-    pub seats: HashMap<String, u8>,
+    /// The place of its first seat in the event.
+    pub first_seat: u64,
+    /// State of each seat in row order, 0 to 3; empty in general admission.
+    pub states: Vec<u8>,
 }
 
 /// What was found at the end.
@@ -110,12 +114,23 @@ pub struct Seen {
     pub orders: HashMap<String, SeenOrder>,
     /// By section key.
     pub sections: BTreeMap<String, SeenSection>,
+    /// The event's seats.
+    pub seats: EventSeats,
     /// Sold places by section before the sale.
     pub sold_before: BTreeMap<String, u64>,
 }
 
+impl Seen {
+    /// How a seat is shown.
+    fn state(&self, section: &str, seat_id: &str) -> Option<u8> {
+        let section = self.sections.get(section)?;
+        let place = self.seats.position(seat_id)?.checked_sub(section.first_seat)?;
+        section.states.get(usize::try_from(place).ok()?).copied()
+    }
+}
+
 /// What kind of promise was broken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// One place, two owners.
@@ -127,7 +142,7 @@ pub enum Kind {
 }
 
 /// A broken promise.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Violation {
     /// Which kind.
     pub kind: Kind,
@@ -315,8 +330,7 @@ fn availability_agrees(
         };
         for place in &ack.places {
             let Some(seat) = &place.seat_id else { continue };
-            let shown = seen.sections.get(&place.section).and_then(|map| map.seats.get(seat));
-            if shown.is_some_and(|shown| *shown != state) {
+            if seen.state(&place.section, seat).is_some_and(|shown| shown != state) {
                 let what = format!("seat {seat} of {} is not shown as {word}", ack.hold_id);
                 verdict.broken(Kind::LostAcknowledgement, what);
             }
@@ -335,11 +349,11 @@ fn counts_add_up(key: &str, section: &SeenSection, verdict: &mut Verdict) {
         let what = format!("section {key}: {counts:?} do not add up to {}", section.capacity);
         verdict.broken(Kind::BooksDisagree, what);
     }
-    if section.seats.is_empty() {
+    if section.states.is_empty() {
         return;
     }
     let mut shown = [0; 4];
-    for state in section.seats.values() {
+    for state in &section.states {
         shown[usize::from(*state & 3)] += 1;
     }
     if shown != counts {

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::{
     api::{Call, Client},
     audit::SeenSection,
+    exit::{Exit, ended},
     limits,
     seats::EventSeats,
 };
@@ -25,10 +26,11 @@ const ROWS_PER_SECTION: u64 = 50;
 pub async fn read(client: &mut Client, path: &str) -> anyhow::Result<Value> {
     let reply = client.settle(&Call::get(path), limits::INTENTION_BUDGET).await;
     let reply = reply.with_context(|| format!("GET {path}: no answer"))?;
-    if reply.status != 200 {
-        bail!("GET {path}: {} {}", reply.status, reply.text("code"));
+    match reply.status {
+        200 => Ok(reply.json),
+        404 => Err(ended(Exit::NotFound, format!("GET {path}: not found"))),
+        status => bail!("GET {path}: {status} {}", reply.text("code")),
     }
-    Ok(reply.json)
 }
 
 /// The numbered seats of an event.
@@ -50,13 +52,16 @@ pub async fn availability(
 ) -> anyhow::Result<BTreeMap<String, SeenSection>> {
     let event_id = map["event_id"].as_str().context("a seat map without event_id")?;
     let shown = read(client, &format!("/v1/events/{event_id}/availability")).await?;
-    let mut sections = BTreeMap::new();
+    let (mut sections, mut first_seat) = (BTreeMap::new(), 0);
     for section in map["sections"].as_array().context("a seat map without sections")? {
         let key = section["key"].as_str().context("a section without key")?;
         let shown = shown["sections"].as_array().into_iter().flatten();
         let shown = shown.into_iter().find(|other| other["key"] == section["key"]);
         let shown = shown.with_context(|| format!("availability lacks section {key}"))?;
-        sections.insert(key.to_owned(), seen_section(key, section, shown)?);
+        let mut seen = seen_section(key, section, shown)?;
+        seen.first_seat = first_seat;
+        first_seat += seen.states.len() as u64;
+        sections.insert(key.to_owned(), seen);
     }
     Ok(sections)
 }
@@ -79,13 +84,11 @@ fn seen_section(key: &str, section: &Value, shown: &Value) -> anyhow::Result<See
     let states = STANDARD
         .decode(shown["seats"].as_str().unwrap_or_default())
         .with_context(|| format!("section {key}: seats are not base64"))?;
-    let names = EventSeats::of_map("", &json!({"sections": [section]}));
-    seen.capacity = names.len();
-    for seat in 0..names.len() {
+    seen.capacity = EventSeats::of_map("", &json!({"sections": [section]})).len();
+    for seat in 0..seen.capacity {
         let byte = usize::try_from(seat / 4).ok().and_then(|byte| states.get(byte));
         let byte = byte.with_context(|| format!("section {key}: seats are too short"))?;
-        let state = (byte >> ((seat % 4) * 2)) & 3;
-        seen.seats.extend(names.id(seat).map(|id| (id, state)));
+        seen.states.push((byte >> ((seat % 4) * 2)) & 3);
     }
     Ok(seen)
 }
@@ -94,17 +97,55 @@ fn seen_section(key: &str, section: &Value, shown: &Value) -> anyhow::Result<See
 ///
 /// # Errors
 /// When the file cannot be read or has none.
-pub fn organizer_key(credentials: &Path) -> anyhow::Result<String> {
-    let text = std::fs::read_to_string(credentials)
-        .with_context(|| format!("{}", credentials.display()))?;
-    let json: Value = serde_json::from_str(&text)
-        .with_context(|| format!("{} is not JSON", credentials.display()))?;
-    let key = json["organizer_key"].as_str();
-    Ok(key.with_context(|| format!("{}: no organizer_key", credentials.display()))?.to_owned())
+pub fn organizer_key(path: &Path) -> anyhow::Result<String> {
+    let key = credentials(path)?["organizer_key"].as_str().map(str::to_owned);
+    key.with_context(|| format!("{}: no organizer_key", path.display()))
 }
 
-/// Makes events of at least so many numbered seats altogether, as few as possible, each without
-/// limits that a load run would meet; their seats.
+/// A credentials file.
+///
+/// # Errors
+/// When it cannot be read or is not JSON.
+pub fn credentials(path: &Path) -> anyhow::Result<Value> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| ended(Exit::NotFound, format!("{}: {error}", path.display())))?;
+    serde_json::from_str(&text).with_context(|| format!("{} is not JSON", path.display()))
+}
+
+/// Events to be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Numbered seats altogether, at least.
+    pub seats: u64,
+    /// In so many events, at least.
+    pub events_min: u64,
+    /// Life of a hold.
+    pub hold_ttl_seconds: u64,
+    /// Seats a buyer may have; 0 is no limit.
+    pub seats_per_buyer_max: u64,
+    /// Buyers admitted a second by a waiting room, if there is to be one.
+    pub admit_per_second: Option<u64>,
+}
+
+impl Shape {
+    /// Without limits that a load run would meet.
+    pub fn plain(seats: u64, events_min: u64) -> Shape {
+        let hold_ttl_seconds = 600;
+        Shape {
+            seats,
+            events_min,
+            hold_ttl_seconds,
+            seats_per_buyer_max: 8,
+            admit_per_second: None,
+        }
+    }
+
+    fn events(self) -> u64 {
+        self.seats.div_ceil(limits::EVENT_SEATS_MAX).max(self.events_min).max(1)
+    }
+}
+
+/// Makes events, as few as possible; their seats.
 ///
 /// # Errors
 /// When one cannot be made.
@@ -112,13 +153,11 @@ pub async fn make(
     client: &mut Client,
     organizer_key: &str,
     run: &str,
-    seats: u64,
-    events_min: u64,
+    shape: Shape,
 ) -> anyhow::Result<Vec<EventSeats>> {
-    let events = seats.div_ceil(limits::EVENT_SEATS_MAX).max(events_min).max(1);
     let mut made = Vec::new();
-    for number in 0..events {
-        let body = description(run, number, seats.div_ceil(events));
+    for number in 0..shape.events() {
+        let body = description(run, number, shape);
         let call = Call::post("/v1/events", &format!("{run}-event-{number}"), &body)
             .with("Authorization", format!("Bearer {organizer_key}"));
         let reply = client.settle(&call, limits::INTENTION_BUDGET).await;
@@ -128,16 +167,15 @@ pub async fn make(
             bail!("POST /v1/events: {} {} {detail}", reply.status, reply.text("code"));
         }
         let event_id = reply.text("event_id").to_owned();
-        made.push(self::seats(client, &event_id).await?.0);
+        made.push(seats(client, &event_id).await?.0);
     }
     Ok(made)
 }
 
 /// Seats in the shape of [`make`], for a peer that knows no events.
-pub fn like_made(seats: u64, events_min: u64) -> Vec<EventSeats> {
-    let events = seats.div_ceil(limits::EVENT_SEATS_MAX).max(events_min).max(1);
-    let made = (0..events).map(|number| {
-        let description = description("", number, seats.div_ceil(events));
+pub fn like_made(shape: Shape) -> Vec<EventSeats> {
+    let made = (0..shape.events()).map(|number| {
+        let description = description("", number, shape);
         let sections = description["sections"].as_array().into_iter().flatten();
         let sections: Vec<Value> = sections
             .map(|section| {
@@ -172,8 +210,8 @@ pub async fn held(client: &mut Client, event_id: &str) -> anyhow::Result<u64> {
     Ok(sections.filter_map(|section| section["held"].as_u64()).sum())
 }
 
-fn description(run: &str, number: u64, seats: u64) -> Value {
-    let rows = seats.div_ceil(SEATS_PER_ROW);
+fn description(run: &str, number: u64, shape: Shape) -> Value {
+    let rows = shape.seats.div_ceil(shape.events()).div_ceil(SEATS_PER_ROW);
     let sections: Vec<Value> = (0..rows.div_ceil(ROWS_PER_SECTION))
         .map(|section| {
             let left = rows - section * ROWS_PER_SECTION;
@@ -185,15 +223,23 @@ fn description(run: &str, number: u64, seats: u64) -> Value {
             })
         })
         .collect();
-    json!({
+    let mut event = json!({
         "name": format!("Load {run} {number}"),
         "venue": "onsale-bench",
         "starts_at": "2030-01-01T20:00:00Z",
         "currency": "EUR",
         "categories": [{"key": "A", "name": "All", "price_minor": 5_000}],
         "sections": sections,
-        "rules": {"seats_per_order_max": 8, "seats_per_buyer_max": 8, "hold_ttl": "10m"},
-    })
+        "rules": {
+            "seats_per_order_max": 8,
+            "seats_per_buyer_max": shape.seats_per_buyer_max,
+            "hold_ttl": format!("{}s", shape.hold_ttl_seconds),
+        },
+    });
+    if let Some(rate) = shape.admit_per_second {
+        event["waiting_room"] = json!({"enabled": true, "admit_per_second": rate});
+    }
+    event
 }
 
 #[cfg(test)]
@@ -203,7 +249,7 @@ mod tests {
     #[test]
     fn a_made_event_has_the_seats_that_were_asked_for() {
         for wanted in [1, 40, 2_001, 200_000] {
-            let event = description("run", 0, wanted);
+            let event = description("run", 0, Shape::plain(wanted, 1));
             let sections = event["sections"].as_array().expect("sections");
             let seats: u64 = sections
                 .iter()
@@ -213,7 +259,7 @@ mod tests {
                 })
                 .sum();
             assert!((wanted..wanted + SEATS_PER_ROW).contains(&seats), "{wanted}: {seats}");
-            let alike: u64 = like_made(wanted, 1).iter().map(EventSeats::len).sum();
+            let alike: u64 = like_made(Shape::plain(wanted, 1)).iter().map(EventSeats::len).sum();
             assert_eq!(alike, seats);
         }
     }
@@ -232,11 +278,7 @@ mod tests {
         let shown = json!({"available": 1, "held": 1, "sold": 1, "killed": 2, "seats": bits});
         let seen = seen_section("1", &section, &shown).expect("understood");
         assert_eq!(seen.capacity, 5);
-        let state = |seat: &str| seen.seats.get(seat).copied();
-        assert_eq!(
-            [state("1-A-1"), state("1-A-2"), state("1-A-3"), state("1-B-1"), state("1-B-2")],
-            [Some(1), Some(3), Some(0), Some(1), Some(3)]
-        );
+        assert_eq!(seen.states, [1, 3, 0, 1, 3]);
         let short = json!({"available": 0, "held": 0, "sold": 0, "killed": 0, "seats": "AA=="});
         assert!(seen_section("1", &section, &short).is_err());
     }

@@ -30,8 +30,12 @@ pub enum Fault {
     SellsTwice,
     /// An order is gone once it was confirmed.
     ForgetsOrders,
+    /// A hold's seats are free again at once.
+    ForgetsHolds,
     /// Idempotency keys mean nothing.
     ForgetsKeys,
+    /// Nothing; but nobody gets in without standing in line.
+    WaitingRoom,
 }
 
 struct Shop {
@@ -63,12 +67,18 @@ pub async fn start(fault: Fault) -> Target {
         .route("/v1/reserve", post(reserve))
         .route("/v1/holds/{id}", get(read_hold).delete(release))
         .route("/v1/checkout", post(checkout))
+        .route("/v1/events/{id}/line", post(async || line("waiting", Value::Null)))
+        .route("/v1/line/{token}", get(async || line("admitted", json!("let-me-in"))))
         .route("/v1/orders/{id}", get(read_order))
         .with_state(Arc::new(Mutex::new(shop)));
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("port");
     let authority = listener.local_addr().expect("address").to_string();
     tokio::spawn(async move { axum::serve(listener, routes).await });
     Target { authority }
+}
+
+fn line(state: &str, admission_token: Value) -> Json<Value> {
+    Json(json!({"line_token": "line_1", "state": state, "admission_token": admission_token}))
 }
 
 async fn seat_map() -> Json<Value> {
@@ -122,6 +132,10 @@ async fn reserve(State(shop): Shared, headers: HeaderMap, Json(wish): Json<Value
     if let Some(response) = replay(&shop, &headers) {
         return response;
     }
+    if shop.fault == Fault::WaitingRoom && headers.get("admission-token").is_none() {
+        let body = json!({"status": 403, "code": "admission_required"});
+        return answer(&mut shop, &headers, StatusCode::FORBIDDEN, body);
+    }
     let blind = shop.fault == Fault::SellsTwice;
     let free: Vec<usize> = (0..SEATS).filter(|seat| blind || shop.states[*seat] == 0).collect();
     let chosen: Vec<usize> = match wish["seat_ids"].as_array() {
@@ -142,8 +156,8 @@ async fn reserve(State(shop): Shared, headers: HeaderMap, Json(wish): Json<Value
     let hold_id = format!("hold_{}", shop.next);
     let seats: Vec<Value> =
         chosen.iter().map(|seat| json!({"seat_id": seat_id(*seat), "section": "S"})).collect();
-    for seat in &chosen {
-        shop.states[*seat] = 1;
+    if shop.fault != Fault::ForgetsHolds {
+        chosen.iter().for_each(|seat| shop.states[*seat] = 1);
     }
     shop.holds.insert(hold_id.clone(), (chosen, "held"));
     let body = json!({

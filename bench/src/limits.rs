@@ -20,8 +20,6 @@ pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(2);
 pub const ORDER_DECISION_MAX: Duration = Duration::from_secs(30);
 /// How long the audit waits for the feed to catch up with acknowledged answers.
 pub const FEED_LAG_MAX: Duration = Duration::from_secs(10);
-/// Buyers of a flash sale.
-pub const BUYERS_MAX: usize = 5_000;
 /// Connections of a load run.
 pub const CONNECTIONS_MAX: usize = 10_000;
 /// Seconds of a run or a round.
@@ -40,3 +38,23 @@ pub const STOP_MAX: Duration = Duration::from_secs(15);
 pub const STEAL_SHARE_MAX: f64 = 0.02;
 /// Violations that are printed; all are counted.
 pub const PRINTED_VIOLATIONS_MAX: usize = 20;
+/// Rows of a run's series: one a second.
+pub const POINTS_MAX: usize = SECONDS_MAX as usize + 120;
+/// Codes of one kind of request that are told apart.
+pub const CODES_MAX: usize = 32;
+/// Holds of a load that are read back one by one; their seats are all checked.
+pub const SAMPLE_MAX: usize = 2_048;
+/// Holds of buyers that are audited one by one; the seats of all are checked.
+pub const AUDITED_HOLDS_MAX: usize = 100_000;
+/// Contradictions that are kept; all are counted.
+pub const CONTRADICTIONS_MAX: usize = 100;
+/// Arrivals that wait for a connection of one lane; beyond it they are counted as unsent.
+pub const QUEUE_MAX: usize = 1_000_000;
+/// How soon a load notices that it shall stop.
+pub const STOP_POLL: Duration = Duration::from_millis(100);
+/// Pause before a broken connection is made again.
+pub const RECONNECT_PAUSE: Duration = Duration::from_millis(20);
+/// Events made for a run.
+pub const EVENTS_MAX: u64 = 1_000;
+/// Arrivals a second of an open loop.
+pub const RATE_MAX: f64 = 1_000_000.0;

@@ -24,9 +24,9 @@ pub fn cpu_time(pid: u32) -> anyhow::Result<Duration> {
     Ok(Duration::from_millis(ticks * 1_000 / TICKS_PER_SECOND))
 }
 
-/// Processor time of several processes.
-pub fn cpu_time_of(pids: &[u32]) -> anyhow::Result<Duration> {
-    pids.iter().map(|pid| cpu_time(*pid)).sum()
+/// Processor time of those that are still there.
+pub fn cpu_time_known(pids: &[u32]) -> Duration {
+    pids.iter().filter_map(|pid| cpu_time(*pid).ok()).sum()
 }
 
 /// utime + stime + cutime + cstime; the name before them may contain anything.
@@ -96,7 +96,7 @@ impl Stolen {
 }
 
 /// Median and 99th percentile of a small durable write, in microseconds.
-#[derive(Clone, Copy, Debug, serde::Serialize)]
+#[derive(Clone, Copy, Debug, serde::Serialize, serde::Deserialize)]
 pub struct FlushCost {
     /// Median.
     pub p50_us: u64,
@@ -115,6 +115,32 @@ pub fn flush_cost(folder: &Path) -> anyhow::Result<FlushCost> {
         times.saturating_record(micros(started.elapsed()));
     }
     Ok(FlushCost { p50_us: times.value_at_quantile(0.5), p99_us: times.value_at_quantile(0.99) })
+}
+
+/// The machine, and what a flush costs in that folder.
+pub fn describe(folder: Option<&Path>) -> crate::result::Machine {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let field = |text: &str, name: &str| {
+        let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_default();
+        line.split_once(':').map(|(_, value)| value.trim().to_owned()).unwrap_or_default()
+    };
+    let memory = field(&read("/proc/meminfo"), "MemTotal");
+    let kib: u64 = memory.split(' ').next().and_then(|kib| kib.parse().ok()).unwrap_or(0);
+    crate::result::Machine {
+        cpu: field(&read("/proc/cpuinfo"), "model name"),
+        cpus: std::thread::available_parallelism().map_or(0, std::num::NonZero::get),
+        memory_bytes: kib * 1_024,
+        kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
+        flush: folder.and_then(|folder| flush_cost(folder).ok()),
+    }
+}
+
+/// The commit of the working tree we were started in.
+pub fn commit() -> String {
+    let git = std::process::Command::new("git").args(["rev-parse", "--short=12", "HEAD"]).output();
+    let text = git.ok().filter(|out| out.status.success()).map(|out| out.stdout);
+    let text = text.and_then(|text| String::from_utf8(text).ok()).unwrap_or_default();
+    if text.trim().is_empty() { "unknown".to_owned() } else { text.trim().to_owned() }
 }
 
 /// Whole microseconds.

@@ -1,323 +1,228 @@
 //! The load harness: plays sales against a running system and audits them from outside, measures,
 //! and compares with what people would build instead.
 //!
-//! Must never know more of the system than its public contract.
+//! Must never know more of the system than its public contract and its gRPC interface.
 
 mod api;
 mod audit;
 mod buyer;
+mod cli;
 mod compare;
+mod disturb;
+// The front before etcd uses the rest of it.
+#[allow(dead_code)]
+mod etcd_client;
 mod event;
+mod exit;
 #[cfg(test)]
 mod fake_shop;
-mod flash_sale;
+mod figures;
 mod http;
+mod ledger;
 mod limits;
+mod load;
 mod machine;
+mod play;
 mod print;
 mod random;
-mod reserve;
+mod report;
+mod result;
+mod scenario;
 mod seats;
 mod server;
+mod server_metrics;
 mod start;
+mod stock;
+mod story;
+mod verdict;
 
-use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
-use clap::{Args, Parser, Subcommand};
+use clap::Parser as _;
 use serde::Serialize;
+use tokio::sync::watch;
 
-use crate::http::Target;
-
-const FAILED: u8 = 1;
-const BROKEN: u8 = 5;
-
-/// Plays sales, audits, measures, compares.
-///
-/// Exit codes: 0 done · 1 failed · 2 usage · 5 oversold or an acknowledged answer was lost.
-#[derive(Parser)]
-#[command(name = "onsale-bench", version)]
-struct Cli {
-    /// Print one JSON document instead of a table.
-    #[arg(long, global = true)]
-    json: bool,
-    /// Threads of the driver; servers on the same machine want the rest.
-    #[arg(
-        long, global = true, default_value_t = 1,
-        value_parser = clap::value_parser!(u16).range(1..=64)
-    )]
-    threads: u16,
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// Play a small sale against a running system, then audit every acknowledged answer.
-    FlashSale(SaleArgs),
-    /// Reserve fresh seats as fast as the answers come.
-    Reserve(ReserveArgs),
-    /// Our system and a peer in turns under the same load.
-    Compare(CompareArgs),
-    /// Time from exec to ready on an empty folder.
-    Start(StartArgs),
-}
-
-#[derive(Args)]
-struct SaleArgs {
-    /// The system's public address.
-    #[arg(long, default_value = "http://127.0.0.1:8080", value_parser = Target::parse)]
-    url: Target,
-    /// The event to buy from.
-    #[arg(long, default_value = "evt_club")]
-    event: String,
-    /// Buyers at once.
-    #[arg(
-        long, default_value_t = 40,
-        value_parser = clap::value_parser!(u64).range(1..=limits::BUYERS_MAX as u64)
-    )]
-    buyers: u64,
-    /// How long they buy.
-    #[arg(
-        long, default_value_t = 10,
-        value_parser = clap::value_parser!(u64).range(1..=limits::SECONDS_MAX)
-    )]
-    seconds: u64,
-    /// Repeat an earlier run's choices.
-    #[arg(long)]
-    seed: Option<u64>,
-}
-
-#[derive(Args)]
-struct ReserveArgs {
-    /// The system's public address.
-    #[arg(long, default_value = "http://127.0.0.1:8080", value_parser = Target::parse)]
-    url: Target,
-    /// Events with enough free seats; without any, events are made.
-    #[arg(long)]
-    event: Vec<String>,
-    /// The demo's credentials.json, for making events.
-    #[arg(long, value_name = "FILE", required_unless_present = "event")]
-    credentials: Option<PathBuf>,
-    /// Seats to make, in events of up to 200,000.
-    #[arg(
-        long, default_value_t = 1_000_000,
-        value_parser = clap::value_parser!(u64).range(1..=limits::SEATS_MAX)
-    )]
-    seats: u64,
-    /// Spread the seats and the load over at least so many events; 1 is one hot event after the
-    /// other.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000))]
-    events: u64,
-    /// Keep-alive connections, one request in flight on each.
-    #[arg(
-        long, default_value_t = 128,
-        value_parser = clap::value_parser!(u64).range(1..=limits::CONNECTIONS_MAX as u64)
-    )]
-    connections: u64,
-    /// How long is measured.
-    #[arg(
-        long, default_value_t = 10,
-        value_parser = clap::value_parser!(u64).range(1..=limits::SECONDS_MAX)
-    )]
-    seconds: u64,
-    /// How long before that is not.
-    #[arg(
-        long, default_value_t = 2,
-        value_parser = clap::value_parser!(u64).range(0..=limits::SECONDS_MAX)
-    )]
-    warm_up_seconds: u64,
-    /// Server processes whose CPU time is read, e.g. --pid 41 --pid 42.
-    #[arg(long)]
-    pid: Vec<u32>,
-}
-
-#[derive(Args)]
-struct CompareArgs {
-    /// What to compare with.
-    #[arg(long, value_parser = ["redis"], default_value = "redis")]
-    peer: String,
-    /// Our binary, built with --release.
-    #[arg(long, default_value = "target/release/onsale")]
-    onsale_binary: PathBuf,
-    /// The peer's front, built with --release; beside this program if not given.
-    #[arg(long)]
-    peer_binary: Option<PathBuf>,
-    /// Rounds; the order of the sides alternates.
-    #[arg(
-        long, default_value_t = 5,
-        value_parser = clap::value_parser!(u32).range(1..=i64::from(limits::ROUNDS_MAX))
-    )]
-    rounds: u32,
-    /// Measured time of each side in a round (holds last 600 s).
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=240))]
-    seconds: u64,
-    /// Time before that.
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(0..=60))]
-    warm_up_seconds: u64,
-    /// Keep-alive connections.
-    #[arg(
-        long, default_value_t = 128,
-        value_parser = clap::value_parser!(u64).range(1..=limits::CONNECTIONS_MAX as u64)
-    )]
-    connections: u64,
-    /// Our replicas.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=5))]
-    replicas: u32,
-    /// Seats for each side of a round.
-    #[arg(
-        long, default_value_t = 1_200_000,
-        value_parser = clap::value_parser!(u64).range(1..=limits::SEATS_MAX)
-    )]
-    seats: u64,
-    /// Spread them over at least so many events; 1 is one hot event after the other.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000))]
-    events: u64,
-    /// Where both keep their data: the same disk.
-    #[arg(long, default_value = "target/onsale-bench")]
-    work_dir: PathBuf,
-    /// Do not kill both after the load and look for the acknowledged holds.
-    #[arg(long)]
-    no_crash_check: bool,
-}
-
-#[derive(Args)]
-struct StartArgs {
-    /// Our binary, built with --release.
-    #[arg(long, default_value = "target/release/onsale")]
-    onsale_binary: PathBuf,
-    /// How often.
-    #[arg(
-        long, default_value_t = 5,
-        value_parser = clap::value_parser!(u32).range(1..=i64::from(limits::ROUNDS_MAX))
-    )]
-    runs: u32,
-    /// Where the folders are made.
-    #[arg(long, default_value = "target/onsale-bench")]
-    work_dir: PathBuf,
-    /// Further options of `onsale demo`, behind `--`.
-    #[arg(last = true)]
-    flags: Vec<String>,
-}
+use crate::{
+    cli::{Cli, Command, CompareArgs, ReportArgs, RunArgs, StartArgs},
+    exit::{Exit, ended},
+    load::progress::Progress,
+    report::Threshold,
+};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let mut runtime = match cli.threads {
-        1 => tokio::runtime::Builder::new_current_thread(),
-        _ => tokio::runtime::Builder::new_multi_thread(),
-    };
-    let runtime = runtime.worker_threads(usize::from(cli.threads)).enable_all().build();
-    let done = runtime
-        .context("no runtime")
-        .and_then(|runtime| runtime.block_on(until_stopped(cli.command, cli.json)));
+    // Lanes have threads of their own; this one starts, watches and audits.
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let done = runtime.context("no runtime").and_then(|runtime| runtime.block_on(command(cli)));
     match done {
-        Ok(code) => ExitCode::from(code),
+        Ok(exit) => exit.into(),
         Err(error) => {
             eprintln!("onsale-bench: {error:#}");
-            ExitCode::from(FAILED)
+            exit::of(&error).into()
         }
+    }
+}
+
+async fn command(cli: Cli) -> anyhow::Result<Exit> {
+    let (json, threads) = (cli.json, cli.threads);
+    match cli.command {
+        // Ends its load and still audits and reports.
+        Command::Run(args) => run(*args, json, threads).await,
+        Command::Compare(args) => until_stopped(compare(args, json, threads)).await,
+        Command::Report(args) => report(&args, json),
+        Command::Start(args) => until_stopped(start(args, json)).await,
     }
 }
 
 /// Leaving early drops the work, and with it the servers that were started for it.
-async fn until_stopped(command: Command, json: bool) -> anyhow::Result<u8> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminated = signal(SignalKind::terminate())?;
+async fn until_stopped(work: impl Future<Output = anyhow::Result<Exit>>) -> anyhow::Result<Exit> {
     tokio::select! {
-        done = run(command, json) => done,
-        _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted"),
-        _ = terminated.recv() => anyhow::bail!("terminated"),
+        done = work => done,
+        () = interrupted() => anyhow::bail!("interrupted"),
     }
 }
 
-async fn run(command: Command, json: bool) -> anyhow::Result<u8> {
-    match command {
-        Command::FlashSale(args) => sale(args, json).await,
-        Command::Reserve(args) => reserve(args, json).await,
-        Command::Compare(args) => compare(args, json).await,
-        Command::Start(args) => {
-            let options = start::Options {
-                onsale: args.onsale_binary,
-                runs: args.runs,
-                flags: args.flags,
-                work_dir: args.work_dir,
-            };
-            show(&start::run(&options).await?, json, print::starts)?;
-            Ok(0)
-        }
-    }
-}
-
-async fn sale(args: SaleArgs, json: bool) -> anyhow::Result<u8> {
-    let options = flash_sale::Options {
-        target: args.url,
-        event_id: args.event,
-        buyers: args.buyers,
-        seconds: args.seconds,
-        seed: args.seed,
-        feed_lag_max: limits::FEED_LAG_MAX,
+/// Ctrl-C or SIGTERM.
+async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminated) = signal(SignalKind::terminate()) else {
+        return std::future::pending().await;
     };
-    let report = flash_sale::run(options).await?;
-    show(&report, json, print::sale)?;
-    Ok(match (report.broken(), report.clean()) {
-        (true, _) => BROKEN,
-        (false, true) => 0,
-        (false, false) => FAILED,
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminated.recv() => {}
+    }
+}
+
+/// A stop that never comes.
+fn never() -> watch::Receiver<bool> {
+    watch::channel(false).1
+}
+
+async fn run(args: RunArgs, json: bool, threads: u32) -> anyhow::Result<Exit> {
+    let thresholds = thresholds(&args.threshold)?;
+    let play = play(&args, threads)?;
+    let (stop, stopped) = watch::channel(false);
+    tokio::spawn(async move {
+        interrupted().await;
+        eprintln!("stopping; audit and report follow (again: leave at once)");
+        let _ = stop.send(true);
+        interrupted().await;
+        std::process::exit(130);
+    });
+    let result = play::run(&play, stopped).await?;
+    let missed = report::missed(&thresholds, &result);
+    if let Some(path) = &args.report {
+        report::write(&result, &thresholds, path)?;
+    }
+    show(&result, json, print::run)?;
+    for rule in &missed {
+        eprintln!("missed: {rule}");
+    }
+    Ok(match (result.audit.broken(), result.audit.clean() && missed.is_empty()) {
+        (true, _) => Exit::Broken,
+        (false, true) => Exit::Done,
+        (false, false) => Exit::Failed,
     })
 }
 
-async fn reserve(args: ReserveArgs, json: bool) -> anyhow::Result<u8> {
-    let mut client = api::Client::new(args.url.clone());
-    let mut events = Vec::new();
-    for event_id in &args.event {
-        events.push(event::seats(&mut client, event_id).await?.0);
-    }
-    if events.is_empty() {
-        let credentials = args.credentials.context("--credentials is needed to make events")?;
-        let key = event::organizer_key(&credentials)?;
-        let run = random::run_id()?;
-        events = event::make(&mut client, &key, &run, args.seats, args.events).await?;
-    }
-    let options = reserve::Options {
-        target: args.url,
-        events: Arc::new(events),
-        spread: args.events > 1,
-        connections: args.connections,
-        warm_up: Duration::from_secs(args.warm_up_seconds),
-        duration: Duration::from_secs(args.seconds),
-        pids: args.pid,
-    };
-    let report = reserve::run(options).await?;
-    show(&report, json, print::load)?;
-    Ok(if report.refused.is_empty() && report.unknown == 0 { 0 } else { FAILED })
+fn thresholds(rules: &[String]) -> anyhow::Result<Vec<Threshold>> {
+    let parsed = rules.iter().map(|rule| Threshold::parse(rule));
+    parsed.collect::<Result<_, _>>().map_err(|why| ended(Exit::Usage, why))
 }
 
-async fn compare(args: CompareArgs, json: bool) -> anyhow::Result<u8> {
-    let beside = || {
-        let own = std::env::current_exe().ok()?;
-        Some(own.parent()?.join("onsale-peer-redis"))
-    };
-    let front = args.peer_binary.or_else(beside).context("give --peer-binary")?;
+fn play(args: &RunArgs, threads: u32) -> anyhow::Result<play::Play> {
+    let mut scenario = scenario::load(&args.scenario, args.scenario_file.as_deref())?;
+    if let Some(id) = &args.event {
+        scenario.event = scenario::Stock { id: Some(id.clone()), ..scenario::Stock::default() };
+    }
+    if let Some(seats) = args.seats {
+        let events = scenario.event.events;
+        let seats = Some(seats);
+        scenario.event = scenario::Stock { seats, events, ..scenario::Stock::default() };
+    }
+    if args.quick {
+        scenario.seconds = scenario.seconds.min(5);
+    }
+    scenario.seconds = args.seconds.unwrap_or(scenario.seconds);
+    scenario.connections = args.connections.unwrap_or(scenario.connections);
+    scenario.event.waiting_room_admit_per_second = args.waiting_room;
+    if let Some(rate) = args.rate {
+        scenario.rate_per_second = (rate != 0.0).then_some(rate);
+    }
+    let name = &args.scenario;
+    scenario.check().map_err(|why| ended(Exit::Usage, format!("{name}: {why}")))?;
+    Ok(play::Play {
+        name: name.clone(),
+        scenario,
+        url: args.url.clone(),
+        credentials: args.credentials.clone(),
+        demo: args.demo.clone(),
+        demo_flags: args.flags.clone(),
+        work_dir: args.work_dir.clone(),
+        metrics: args.metrics_url.clone(),
+        pids: args.pid.clone(),
+        threads,
+        seed: args.seed,
+        progress: Progress::of_stderr(),
+    })
+}
+
+/// The folder of this program.
+fn own_folder() -> anyhow::Result<PathBuf> {
+    let own = std::env::current_exe().context("this program has no path")?;
+    Ok(own.parent().context("this program has no folder")?.to_owned())
+}
+
+async fn compare(args: CompareArgs, json: bool, threads: u32) -> anyhow::Result<Exit> {
     let options = compare::Options {
-        onsale: args.onsale_binary,
-        front,
-        rounds: args.rounds,
-        seconds: args.seconds,
-        warm_up_seconds: args.warm_up_seconds,
+        peer: args.peer,
+        onsale: args.binaries.onsale_binary,
+        fronts: args.binaries.fronts.map_or_else(own_folder, Ok)?,
+        rounds: if args.quick { 1 } else { args.rounds },
+        seconds: if args.quick { 2 } else { args.seconds },
+        warm_up_seconds: if args.quick { 1 } else { args.warm_up_seconds },
         connections: args.connections,
+        threads,
         replicas: args.replicas,
-        seats: args.seats,
+        seats: if args.quick { 300_000 } else { args.seats },
         events_min: args.events,
-        work_dir: args.work_dir,
+        work_dir: args.binaries.work_dir,
         crash_check: !args.no_crash_check,
     };
     let comparison = compare::run(&options).await?;
     show(&comparison, json, print::comparison)?;
-    Ok(match (comparison.broken(), comparison.rate_ratio) {
-        (true, _) => BROKEN,
-        (false, Some(_)) => 0,
-        (false, None) => FAILED,
+    Ok(match (comparison.broken(), comparison.counts()) {
+        (true, _) => Exit::Broken,
+        (false, true) => Exit::Done,
+        (false, false) => Exit::Failed,
     })
+}
+
+fn report(args: &ReportArgs, json: bool) -> anyhow::Result<Exit> {
+    let thresholds = thresholds(&args.threshold)?;
+    let result = report::read(&args.run)?;
+    let missed = report::missed(&thresholds, &result);
+    let html = args.html.clone().unwrap_or_else(|| args.run.with_extension("html"));
+    report::write_html(&result, &thresholds, &html)?;
+    show(&result, json, print::run)?;
+    for rule in &missed {
+        eprintln!("missed: {rule}");
+    }
+    Ok(if missed.is_empty() { Exit::Done } else { Exit::Failed })
+}
+
+async fn start(args: StartArgs, json: bool) -> anyhow::Result<Exit> {
+    let options = start::Options {
+        onsale: args.onsale_binary,
+        runs: args.runs,
+        flags: args.flags,
+        work_dir: args.work_dir,
+    };
+    show(&start::run(&options).await?, json, print::starts)?;
+    Ok(Exit::Done)
 }
 
 fn show<T: Serialize>(result: &T, json: bool, table: fn(&T)) -> anyhow::Result<()> {

@@ -2,82 +2,100 @@
 
 use crate::{
     compare::{Comparison, Side},
-    flash_sale,
+    figures::Spread,
     limits::PRINTED_VIOLATIONS_MAX,
-    reserve,
+    result::RunResult,
     start::Starts,
 };
 
-/// A sale and its audit.
-pub fn sale(report: &flash_sale::Report) {
-    println!("event                 {}", report.event_id);
-    println!("buyers at once        {}", report.buyers);
-    println!("seconds               {:.1}", report.seconds);
+/// A run and its audit.
+pub fn run(result: &RunResult) {
+    let load = &result.load;
+    let pace = load.rate_per_second.map_or("closed loop".to_owned(), |rate| format!("{rate:.0}/s"));
+    println!("{} · {}", result.scenario, result.about);
+    println!("{pace}, {} connections, {:.1} s, seed {}", load.connections, load.seconds, load.seed);
     println!(
-        "requests              {} ({} without an answer and {} \"try again\", all repeated)",
-        report.requests, report.broken_attempts, report.retried_attempts
+        "\n{:<10}{:>9}{:>10}{:>10}{:>10}{:>10}{:>10}{:>9}{:>8}",
+        "request", "good/s", "p50 ms", "p99 ms", "p99.9 ms", "max ms", "good", "refused", "failed"
     );
-    println!("holds granted         {}", report.holds);
-    println!("  released            {}", report.released);
-    println!("orders confirmed      {}", report.confirmed_orders);
-    println!("tickets               {}", report.tickets);
-    println!("never answered        {}", report.unknown);
-    for (code, count) in &report.refusals {
-        println!("refused               {count} × {code}");
+    for (name, row) in &result.operations {
+        let latency = &row.latency_us;
+        let [p50, p99, p999, max] =
+            [latency.p50, latency.p99, latency.p999, latency.max].map(milliseconds);
+        let failed = row.limited + row.unknown + row.wrong + row.lost + row.unsent;
+        println!(
+            "{name:<10}{:>9.0}{p50:>10.2}{p99:>10.2}{p999:>10.2}{max:>10.1}{:>10}{:>9}{failed:>8}",
+            row.rate, row.good, row.refused
+        );
+        for (code, count) in &row.codes {
+            println!("{:<10}{count:>9} × {code}", "");
+        }
     }
-    println!("seed                  {}", report.seed);
-    println!("orders undecided      {}", report.undecided_orders);
-    println!("contradictions        {}", report.contradictions.len());
-    println!(
-        "violations            {} ({} of them oversells)",
-        report.violations.len(),
-        report.oversold()
-    );
-    for what in report.contradictions.iter().take(PRINTED_VIOLATIONS_MAX) {
-        println!("  contradiction: {what}");
-    }
-    for violation in report.violations.iter().take(PRINTED_VIOLATIONS_MAX) {
-        println!("  {:?}: {}", violation.kind, violation.what);
-    }
-    let verdict = match (report.broken(), report.clean()) {
-        (true, _) => "BROKEN: what was acknowledged does not hold",
-        (false, true) => "every acknowledged answer stands",
-        (false, false) => "nothing was lost, but not everything went as the contract says",
-    };
-    println!("audit                 {verdict}");
+    println!();
+    extras(result);
+    audit(result);
 }
 
-/// A load.
-pub fn load(report: &reserve::Report) {
-    println!("connections           {}", report.connections);
-    println!("seconds               {:.2}", report.seconds);
-    println!("holds a second        {:.0}", report.rate);
-    let [p50, p99, p999] = [report.p50_us, report.p99_us, report.p999_us].map(milliseconds);
-    println!("latency p50/p99/p99.9 {p50:.2} / {p99:.2} / {p999:.2} ms");
-    if let Some(cpu) = report.server_cpu_us_per_op {
-        println!("server CPU per hold   {cpu:.1} µs");
+fn extras(result: &RunResult) {
+    #[allow(clippy::cast_precision_loss)]
+    if let Some(cpu) = result.server_cpu_seconds {
+        let good: u64 = result.operations.values().map(|row| row.good).sum();
+        println!("server CPU            {:.1} µs a good answer", cpu * 1e6 / good.max(1) as f64);
     }
-    println!("granted in all        {}", report.granted);
-    println!("without an answer     {}", report.unknown);
-    for (status, count) in &report.refused {
-        println!("answered {status}          {count}");
+    println!(
+        "longest silence       {:.0} ms, {:.1} s after the start",
+        result.silence.seconds * 1e3,
+        result.silence.from_seconds
+    );
+    for mark in &result.disturbances {
+        println!("at {:>6.2} s           {}", mark.at_seconds, mark.what);
     }
-    if report.refused.contains_key(&429) {
-        println!("429: run the demo with --no-limits for a load test");
+    if let Some(seconds) = result.last_confirmed_seconds {
+        println!("last confirmed order  {seconds:.2} s after the start");
     }
-    if report.ran_out {
-        println!("all seats were used up before the time was: give --seats");
+    for warning in &result.warnings {
+        println!("warning               {warning}");
     }
+    if result.interrupted {
+        println!("stopped before its time");
+    }
+}
+
+fn audit(result: &RunResult) {
+    let audit = &result.audit;
+    println!(
+        "audit                 {} holds (all seats compared, {} read back), {} orders confirmed, \
+         {} tickets, {} unknown",
+        audit.holds, audit.holds_read_back, audit.confirmed_orders, audit.tickets, audit.unknown
+    );
+    if let Some(compared) = audit.payments_compared {
+        println!("gateway's books       {compared} orders compared");
+    }
+    if audit.undecided_orders > 0 {
+        println!("undecided orders      {}", audit.undecided_orders);
+    }
+    for what in audit.contradictions.iter().take(PRINTED_VIOLATIONS_MAX) {
+        println!("  contradiction: {what}");
+    }
+    for violation in &audit.violations {
+        println!("  {:?}: {}", violation.kind, violation.what);
+    }
+    let verdict = match audit.verdict.as_str() {
+        "broken" => "BROKEN: what was acknowledged does not hold",
+        "clean" => "every acknowledged answer stands",
+        _ => "nothing was lost, but not everything went as the contract says",
+    };
+    println!("verdict               {verdict}");
 }
 
 /// A comparison.
 pub fn comparison(comparison: &Comparison) {
-    println!("round  side    holds/s   p50 ms   p99 ms   CPU µs/hold   found = granted");
-    for (number, round) in (1..).zip(&comparison.rounds) {
-        side(number, "ours", &round.ours);
-        side(number, comparison.peer, &round.peer);
+    println!("request   side          /s    p50 ms    p99 ms  server CPU µs  found = granted");
+    for round in &comparison.rounds {
+        side(round.what, "ours", &round.ours);
+        side(round.what, comparison.peer, &round.peer);
         if let Some(why) = &round.void {
-            println!("{number:>5}  does not count: {why}");
+            println!("          does not count: {why}");
         }
     }
     let [before, after] = comparison.flush;
@@ -85,28 +103,36 @@ pub fn comparison(comparison: &Comparison) {
         "fdatasync p50/p99 before {} / {} µs, after {} / {} µs",
         before.p50_us, before.p99_us, after.p50_us, after.p99_us
     );
-    for (name, ratio) in
-        [("holds a second", comparison.rate_ratio), ("server CPU per hold", comparison.cpu_ratio)]
-    {
-        match ratio {
-            Some(ratio) => println!(
-                "ours ÷ {}, {name}: {:.2} ({:.2}–{:.2})",
-                comparison.peer, ratio.median, ratio.min, ratio.max
-            ),
-            None => println!("ours ÷ {}, {name}: no round counts", comparison.peer),
+    for contest in &comparison.contests {
+        for (name, ratio) in [("a second", contest.rate_ratio), ("server CPU", contest.cpu_ratio)] {
+            let what = format!("ours ÷ {}, {}, {name}", comparison.peer, contest.what);
+            println!("{what}: {}", spread(ratio));
         }
+    }
+    for warning in &comparison.warnings {
+        println!("mind: {warning}");
     }
 }
 
-fn side(number: u32, name: &str, side: &Side) {
+fn spread(ratio: Option<Spread>) -> String {
+    ratio.map_or("no round counts".to_owned(), |ratio| {
+        format!("{:.2} ({:.2}–{:.2})", ratio.median, ratio.min, ratio.max)
+    })
+}
+
+fn side(what: &str, name: &str, side: &Side) {
     let load = &side.load;
+    let agree = match (side.holds_found, side.holds_agree) {
+        (None, _) => "",
+        (Some(_), true) => "yes",
+        (Some(_), false) => "NO",
+    };
     println!(
-        "{number:>5}  {name:<6} {:>8.0} {:>8.2} {:>8.2} {:>13.1}   {}",
+        "{what:<10}{name:<9}{:>8.0}{:>10.2}{:>10.2}{:>15.1}  {agree}",
         load.rate,
         milliseconds(load.p50_us),
         milliseconds(load.p99_us),
-        load.server_cpu_us_per_op.unwrap_or(f64::NAN),
-        if side.holds_agree { "yes" } else { "NO" },
+        load.cpu_us,
     );
 }
 
@@ -120,7 +146,8 @@ pub fn starts(starts: &Starts) {
     );
 }
 
+/// For tables.
 #[allow(clippy::cast_precision_loss)]
-fn milliseconds(us: u64) -> f64 {
+pub fn milliseconds(us: u64) -> f64 {
     us as f64 / 1e3
 }

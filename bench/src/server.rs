@@ -1,4 +1,4 @@
-//! Owns the servers a measurement starts: ours, Redis, and the front before it.
+//! Owns the servers that a measurement starts: how they begin, are waited for, and end.
 //!
 //! Must never end a process that it did not start: a child is ended by its own handle, and with
 //! the harness.
@@ -17,7 +17,11 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{http::Target, limits};
+use crate::{
+    exit::{Exit, ended},
+    http::Target,
+    limits,
+};
 
 /// A running child process; killed when dropped.
 pub struct Server {
@@ -29,7 +33,10 @@ pub struct Server {
 
 impl Server {
     /// Starts a program; what it says on stderr goes to a file.
-    fn start(name: &str, mut command: Command, log: &Path) -> anyhow::Result<Server> {
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(name: &str, mut command: Command, log: &Path) -> anyhow::Result<Server> {
         let log_file = std::fs::File::options()
             .create(true)
             .append(true)
@@ -46,7 +53,10 @@ impl Server {
     }
 
     /// Waits for the line `ready URL`; the URL's target.
-    async fn ready(&mut self, log: &Path) -> anyhow::Result<Target> {
+    ///
+    /// # Errors
+    /// When it ends or takes too long.
+    pub async fn ready(&mut self, log: &Path) -> anyhow::Result<Target> {
         let stdout = self.child.stdout.take().context("stdout is not read")?;
         let mut lines = BufReader::new(stdout).lines();
         let reading = async {
@@ -92,6 +102,10 @@ pub struct Onsale {
     pub target: Target,
     /// From exec to the `ready` line.
     pub start: Duration,
+    /// Where its metrics are.
+    pub ops: Target,
+    /// Its gRPC address.
+    pub grpc: String,
 }
 
 /// Starts `onsale demo` on a folder, with free ports, and waits until it is ready.
@@ -99,115 +113,42 @@ pub struct Onsale {
 /// # Errors
 /// When it does not become ready.
 pub async fn onsale(binary: &Path, folder: &Path, options: &[&str]) -> anyhow::Result<Onsale> {
+    if !binary.is_file() {
+        let name = binary.display();
+        let why = format!("{name} is not there; build it: cargo build --release -p onsale");
+        return Err(ended(Exit::NotFound, why));
+    }
     let log = folder.with_extension("log");
     let mut command = Command::new(binary);
     command.arg("demo").arg("--data-dir").arg(folder).args(options).stdout(Stdio::piped());
+    let mut addresses = Vec::new();
     for flag in ["--listen", "--ops-listen", "--grpc-listen"] {
-        command.arg(flag).arg(format!("127.0.0.1:{}", free_port()?));
+        let address = format!("127.0.0.1:{}", free_port()?);
+        command.arg(flag).arg(&address);
+        addresses.push(address);
     }
+    let grpc = addresses.pop().unwrap_or_default();
+    let ops = Target { authority: addresses.pop().unwrap_or_default() };
     let started = Instant::now();
     let mut server = Server::start(&format!("{}", binary.display()), command, &log)?;
     let target = server.ready(&log).await?;
-    Ok(Onsale { server, target, start: started.elapsed() })
+    Ok(Onsale { server, target, start: started.elapsed(), ops, grpc })
 }
 
-/// The peer: Redis and the front before it.
-pub struct Peer {
-    /// Redis.
-    pub redis: Server,
-    /// The front.
-    pub front: Server,
-    /// The front's HTTP.
-    pub target: Target,
-    /// `redis://…`
-    pub redis_url: String,
-}
-
-/// What Redis has to say about its own durability, and what it must be.
-const DURABILITY: &[(&str, &str)] =
-    &[("appendonly", "yes"), ("appendfsync", "always"), ("save", "")];
-
-/// Starts Redis on a folder with every write flushed before its answer, and the front before it.
+/// A demo on a fresh folder of its own; its data lies in `data` there.
 ///
 /// # Errors
-/// When Redis is not installed, does not start, or is not as durable as it must be.
-pub async fn peer(front: &Path, folder: &Path) -> anyhow::Result<Peer> {
-    std::fs::create_dir_all(folder)?;
-    let port = free_port()?;
-    let mut command = Command::new("redis-server");
-    command
-        .args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--daemonize", "no"])
-        .args(["--appendonly", "yes", "--appendfsync", "always", "--save", ""])
-        .arg("--dir")
-        .arg(folder)
-        .stdout(Stdio::null());
-    let log = folder.with_extension("log");
-    let redis = Server::start("redis-server", command, &log).map_err(|error| {
-        let missing = error.chain().any(|cause| {
-            cause
-                .downcast_ref::<std::io::Error>()
-                .is_some_and(|error| error.kind() == std::io::ErrorKind::NotFound)
-        });
-        match missing {
-            true => anyhow::anyhow!(
-                "redis-server is not installed; on Debian: apt-get install redis-server \
-                 (the service it starts is not used and can be stopped)"
-            ),
-            false => error,
-        }
-    })?;
-    let redis_url = format!("redis://127.0.0.1:{port}");
-    durable(&redis_url).await.with_context(|| format!("see {}", log.display()))?;
-    let mut command = Command::new(front);
-    command.args(["--redis", &redis_url, "--listen", "127.0.0.1:0"]).stdout(Stdio::piped());
-    let mut front = Server::start(&format!("{}", front.display()), command, &log)?;
-    let target = front.ready(&log).await?;
-    Ok(Peer { redis, front, target, redis_url })
-}
-
-/// Waits until Redis answers, then asks it whether it flushes before it answers.
-async fn durable(url: &str) -> anyhow::Result<()> {
-    let mut connection = connect(url).await?;
-    for (setting, wanted) in DURABILITY {
-        let (_, value): (String, String) =
-            redis::cmd("CONFIG").arg("GET").arg(setting).query_async(&mut connection).await?;
-        if value != *wanted {
-            bail!("redis-server has {setting} = {value:?}, not {wanted:?}: no fair comparison");
-        }
-    }
-    let info: String = redis::cmd("INFO").arg("persistence").query_async(&mut connection).await?;
-    if !info.lines().any(|line| line.trim() == "aof_enabled:1") {
-        bail!("redis-server does not write its append-only file");
-    }
-    Ok(())
-}
-
-/// Keys in Redis: one per held seat.
-///
-/// # Errors
-/// When Redis does not answer.
-pub async fn keys(url: &str) -> anyhow::Result<u64> {
-    let mut connection = connect(url).await?;
-    Ok(redis::cmd("DBSIZE").query_async(&mut connection).await?)
-}
-
-async fn connect(url: &str) -> anyhow::Result<redis::aio::MultiplexedConnection> {
-    let client = redis::Client::open(url)?;
-    let until = Instant::now() + limits::READY_MAX;
-    loop {
-        // Refused while it starts; "LOADING" while it reads its file.
-        let last = match client.get_multiplexed_async_connection().await {
-            Ok(mut connection) => {
-                match redis::cmd("PING").query_async::<String>(&mut connection).await {
-                    Ok(_) => return Ok(connection),
-                    Err(error) => error,
-                }
-            }
-            Err(error) => error,
-        };
-        if Instant::now() >= until {
-            return Err(last).context("redis-server does not answer");
-        }
-        tokio::time::sleep(limits::RETRY_PAUSE).await;
+/// When it does not become ready; the folder with its log is kept then.
+pub async fn fresh_demo(
+    binary: &Path,
+    work_dir: &Path,
+    flags: &[String],
+) -> anyhow::Result<(Onsale, tempfile::TempDir)> {
+    std::fs::create_dir_all(work_dir).with_context(|| format!("{}", work_dir.display()))?;
+    let folder = tempfile::Builder::new().prefix("demo-").tempdir_in(work_dir)?;
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    match onsale(binary, &folder.path().join("data"), &flags).await {
+        Ok(demo) => Ok((demo, folder)),
+        Err(error) => Err(error.context(format!("kept {}", folder.keep().display()))),
     }
 }

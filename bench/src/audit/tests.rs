@@ -1,5 +1,7 @@
 //! Sales made by hand: clean ones, and one for each way to break a promise.
 
+use serde_json::json;
+
 use super::*;
 
 const NOW: u64 = 1_000_000;
@@ -31,14 +33,16 @@ fn sale() -> (Vec<HoldAck>, Seen) {
         hold("h_kept", &["S-A-2"], End::Kept),
         hold("h_released", &["S-A-3"], End::Released { asked_ms: NOW - 500 }),
     ];
-    let seats = [("S-A-1", 2), ("S-A-2", 1), ("S-A-3", 0), ("S-A-4", 0)];
+    let rows = json!([{"label": "A", "seats": 4}]);
+    let seats = EventSeats::of_map("evt", &json!({"sections": [{"key": "S", "rows": rows}]}));
     let section = SeenSection {
         capacity: 4,
         available: 2,
         held: 1,
         sold: 1,
         killed: 0,
-        seats: seats.iter().map(|(seat, state)| ((*seat).to_owned(), *state)).collect(),
+        first_seat: 0,
+        states: vec![2, 1, 0, 0],
     };
     let seen_hold = |http, state: &str| SeenHold { http, state: state.to_owned() };
     let order = SeenOrder {
@@ -54,6 +58,7 @@ fn sale() -> (Vec<HoldAck>, Seen) {
         ]),
         orders: HashMap::from([("o_1".to_owned(), order)]),
         sections: BTreeMap::from([("S".to_owned(), section)]),
+        seats,
         sold_before: BTreeMap::new(),
     };
     (acks, seen)
@@ -154,7 +159,7 @@ fn availability_that_forgets_a_sale_or_does_not_add_up_is_found() {
     seen.sold_before.insert("S".to_owned(), 1);
     assert_eq!(kinds(&acks, &seen), [Kind::LostAcknowledgement], "fewer than before");
     let (acks, mut seen) = sale();
-    section(&mut seen).seats.insert("S-A-1".to_owned(), 0);
+    section(&mut seen).states[0] = 0;
     assert_eq!(kinds(&acks, &seen), [Kind::BooksDisagree, Kind::LostAcknowledgement]);
     let (acks, mut seen) = sale();
     section(&mut seen).available = 3;
