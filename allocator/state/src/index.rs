@@ -133,12 +133,6 @@ pub(crate) struct Entry {
     pub(crate) count: u32,
 }
 
-impl Entry {
-    pub(crate) fn is_somebody(&self) -> bool {
-        self.buyer != 0
-    }
-}
-
 /// Counts by a buyer's hash; a buyer with none is not in it, and buyer 0 never is.
 #[derive(Debug)]
 pub(crate) struct Counts {

@@ -169,7 +169,7 @@ pub(crate) fn done(outcome: Result<Outcome, Failure>) -> Result<(bool, Answer), 
 /// A refusal with the places' public names.
 pub(crate) fn refused(failure: Failure, view: &EventView) -> Problem {
     let seat_ids = view.seat_ids(&failure.seats);
-    let taken = failure.areas.iter().map(|area| SectionTaken {
+    let taken = failure.areas().iter().map(|area| SectionTaken {
         key: view.section(area.section).map(|one| one.key.clone()).unwrap_or_default(),
         held: area.held,
         sold: area.sold,

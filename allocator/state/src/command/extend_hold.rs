@@ -64,7 +64,7 @@ impl Shard {
         changes: &mut Vec<Change>,
     ) -> Result<Outcome, Rejection> {
         if command.idempotency.is_some() {
-            self.check_key_room()?;
+            self.check_key_room(0)?;
         }
         let slot = self.holds.slot(command.hold).ok_or(Rejection::NotFound { what: "hold" })?;
         let hold = &self.holds.slab[slot];

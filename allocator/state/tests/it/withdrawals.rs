@@ -199,6 +199,29 @@ fn a_repeat_is_answered_as_before_and_another_content_is_refused() {
 }
 
 #[test]
+fn there_are_only_so_many_reasons_at_once_and_one_that_nothing_names_makes_room() {
+    let mut desk = Desk::new(Limits::default());
+    let rows = vec![row("A", 1_010, &[])];
+    let open = opening(1, &[1, 1, 1], vec![seated("S", 0, rows), area("G", 1, 10)]);
+    desk.ok(1000, CommandKind::OpenOnsale(Box::new(open)));
+    let because = |no: u32, places: Selection, reason: &str| {
+        let CommandKind::KillSeats(mut command) = kill(no.into(), places) else { unreachable!() };
+        command.reason = reason.into();
+        CommandKind::KillSeats(command)
+    };
+    for no in 0..limits::KILL_REASONS_MAX as u32 {
+        desk.ok(1000, because(no, seats(&[no]), &no.to_string()));
+    }
+    let full = Rejection::Overloaded { bound: "kill_reasons_max" };
+    assert_eq!(desk.no(1000, because(2_000, seats(&[1_005]), "one more")), full);
+    desk.ok(1000, because(2_001, seats(&[1_005]), "7"));
+    desk.ok(1000, because(2_002, seats(&[5]), "7"));
+    desk.ok(1000, because(2_003, seats(&[1_006]), "one more"));
+    let killed: Vec<_> = desk.shard.event(1).unwrap().killed_seats().collect();
+    assert_eq!((killed[5], killed[1_001]), ((5, "7"), (1_006, "one more")));
+}
+
+#[test]
 fn a_selection_that_makes_no_sense_is_refused() {
     let mut desk = Desk::open();
     let both = |seats: &[u32], areas: &[(u16, u32)]| Selection {
