@@ -3,8 +3,8 @@
 //!
 //! The rule: if the seats suffice for all of them, larger groups choose first, then who came first;
 //! if not, the order of arrival decides alone. Whoever is refused for another reason, or repeats a
-//! key, does not choose. Where prices or quotas depend on what was dealt before, the order of arrival
-//! decides always. Answers and everything but the seats are as if each came by itself.
+//! key, does not choose. Where prices or quotas depend on what was dealt before, the order of
+//! arrival decides always. Answers and everything but the seats are as if each came by itself.
 //!
 //! Must never grant or refuse: it chooses seats, in the order in which they are then granted.
 

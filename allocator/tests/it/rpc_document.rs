@@ -159,7 +159,6 @@ fn bad_documents_are_refused_by_field() {
         ("/rules/hold_ttl_ms", |d| set(d, |r| r.hold_ttl_ms = 999)),
         ("/rules/hold_ttl_ms", |d| set(d, |r| r.hold_ttl_ms = 24 * 60 * 60 * 1000 + 1)),
         ("/rules/hold_extensions_max", |d| set(d, |r| r.hold_extensions_max = 1_001)),
-        ("/rules/no_orphans", |d| set(d, |r| r.no_orphans = true)),
         ("/waiting_room/enabled", |d| {
             d.waiting_room = Some(WaitingRoom { enabled: true, ..WaitingRoom::default() });
         }),

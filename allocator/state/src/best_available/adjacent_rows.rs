@@ -3,9 +3,9 @@
 //!
 //! The rule: rows stand behind each other with their middles in line, to half a seat. A group has a
 //! piece in each of 2 to [`ROWS_TOGETHER_MAX`] consecutive rows, and all of them cover one column.
-//! Fewest rows first; then the largest smallest piece, for who sits alone; then nearest to the focal
-//! point, front-most, left-most. The pieces are as even as their rows let them be, the larger ones
-//! in front, and each stands around the column, on the side on which it strands nobody.
+//! Fewest rows first; then the largest smallest piece, for who sits alone; then nearest to the
+//! focal point, front-most, left-most. The pieces are as even as their rows let them be, the larger
+//! ones in front, and each stands around the column, on the side on which it strands nobody.
 
 use std::cmp::Reverse;
 

@@ -141,7 +141,10 @@ proptest! {
         mut open in houses(),
         gone in any::<u64>(),
         share in 0u64..8,
-        named in proptest::collection::vec((0u32..80, proptest::collection::vec(1u32..4, 0..5)), 1..9),
+        named in proptest::collection::vec(
+            (0u32..80, proptest::collection::vec(1u32..4, 0..5)),
+            1..9,
+        ),
     ) {
         let seats = SeatMap::build(&open.sections, 3).expect("a map").seats();
         let mut change = command::ChangeOnsale {
