@@ -217,7 +217,7 @@ pub(crate) fn selling(no: u64, kind: u8, a: u16, b: u16) -> CommandKind {
         5 => CommandKind::ExtendHold(ExtendHold {
             hold: hold_id(no.saturating_sub(u64::from(b) % 8)),
             extensions_seen: 0,
-            idempotency: (b % 2 == 0).then(|| key(no)),
+            idempotency: b.is_multiple_of(2).then(|| key(no)),
         }),
         6 => CommandKind::SellOverTheCounter(SellOverTheCounter {
             hold: hold_id(no.saturating_sub(u64::from(b) % 8)),
