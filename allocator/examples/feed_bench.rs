@@ -117,7 +117,7 @@ fn arena() -> OpenOnsale {
             seats_per_buyer_max: 0,
             hold_ttl_ms: 600_000,
             hold_extensions_max: 0,
-            no_orphans: false,
+            ..Rules::default()
         },
         offer: None,
     }

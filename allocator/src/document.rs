@@ -329,6 +329,7 @@ fn rules(document: &pb::EventDocument) -> Result<Rules, Failure> {
     let per_order = u64::from(rules.seats_per_order_max);
     let per_buyer = u64::from(rules.seats_per_buyer_max);
     let extensions = u64::from(rules.hold_extensions_max);
+    let holds = u64::from(rules.holds_per_buyer_max);
     number("/rules/hold_ttl_ms", u64::from(rules.hold_ttl_ms), ttl.0, ttl.1)?;
     Ok(Rules {
         seats_per_order_max: number("/rules/seats_per_order_max", per_order, 1, order_max)?,
@@ -341,6 +342,8 @@ fn rules(document: &pb::EventDocument) -> Result<Rules, Failure> {
             u64::from(EXTENSIONS_MAX),
         )?,
         no_orphans: rules.no_orphans,
+        holds_per_buyer_max: number("/rules/holds_per_buyer_max", holds, 0, buyer_max)?,
+        hold_seconds_per_buyer_max: rules.hold_seconds_per_buyer_max,
     })
 }
 

@@ -193,6 +193,8 @@ struct RulesJson {
     hold_ttl: String,
     hold_extensions_max: u32,
     no_orphans: bool,
+    holds_per_buyer_max: u32,
+    hold_seconds_per_buyer_max: u32,
 }
 
 #[derive(Serialize)]
@@ -272,6 +274,8 @@ impl<'a> EventJson<'a> {
                 hold_ttl: duration::format(rules.hold_ttl_ms.into()),
                 hold_extensions_max: rules.hold_extensions_max,
                 no_orphans: rules.no_orphans,
+                holds_per_buyer_max: rules.holds_per_buyer_max,
+                hold_seconds_per_buyer_max: rules.hold_seconds_per_buyer_max,
             },
             waiting_room: document.waiting_room.map(|room| WaitingRoomJson {
                 enabled: room.enabled,
@@ -418,7 +422,7 @@ pub(crate) mod tests {
                 seats_per_buyer_max: 8,
                 hold_ttl_ms: 600_000,
                 hold_extensions_max: 1,
-                no_orphans: false,
+                ..Rules::default()
             }),
             ..EventDocument::default()
         }

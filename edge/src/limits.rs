@@ -93,6 +93,8 @@ pub const HOLD_TTL_MS_MIN: u64 = 1_000;
 pub const HOLD_TTL_MS_MAX: u64 = 24 * 60 * 60 * 1_000;
 /// Extensions that an event's rules may allow.
 pub const EXTENSIONS_MAX: u64 = 1_000;
+/// Seconds of seats in holds that an event's rules may allow a buyer.
+pub const HOLD_SECONDS_MAX: u64 = 1_000_000_000;
 /// Admissions a second that a waiting room may ask for.
 pub const ADMIT_PER_SECOND_MAX: u64 = 1_000_000;
 /// An event without `onsale_at` opens this long before the edge's clock, so that a cluster whose

@@ -98,6 +98,9 @@ codes! {
     /// The event's limit for one buyer.
     BuyerLimitReached, "buyer_limit_reached", 409, FailedPrecondition, false,
         "The limit for one buyer is reached";
+    /// The event's limits on keeping seats from others.
+    HoardingLimitReached, "hoarding_limit_reached", 409, FailedPrecondition, false,
+        "You have held seats for long enough, or too often at once";
     /// Before the opening.
     NotOnSale, "not_on_sale", 409, FailedPrecondition, false, "The event is not on sale";
     /// A payment for the hold is undecided.

@@ -80,7 +80,7 @@ fn arena(event: u32, ttl_ms: u32) -> OpenOnsale {
             seats_per_buyer_max: 8,
             hold_ttl_ms: ttl_ms,
             hold_extensions_max: 1,
-            no_orphans: false,
+            ..Rules::default()
         },
     }
 }

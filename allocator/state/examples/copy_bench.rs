@@ -112,7 +112,7 @@ fn stadium(event: u32) -> OpenOnsale {
             seats_per_buyer_max: 0,
             hold_ttl_ms: 86_400_000,
             hold_extensions_max: 0,
-            no_orphans: false,
+            ..Rules::default()
         },
     }
 }

@@ -260,7 +260,8 @@ impl Shard {
         });
         holds.dedup();
         for hold in holds {
-            self.end_hold(hold, HoldState::Expired, changes);
+            let until_ms = self.holds.slab[hold].expires_at_ms();
+            self.end_hold(hold, (HoldState::Expired, until_ms), changes);
         }
         for event in events {
             self.reschedule(event);

@@ -130,7 +130,7 @@ fn put_leased(out: &mut Vec<u8>, job: &LeasedJob) {
     job.tickets.iter().for_each(|&ticket| put_varint(out, ticket.into()));
 }
 
-fn put_quota_rejection(out: &mut Vec<u8>, rejection: &Rejection) {
+fn put_rule_rejection(out: &mut Vec<u8>, rejection: &Rejection) {
     match rejection {
         Rejection::QuotaExhausted { quota } => {
             out.push(160);
@@ -143,6 +143,11 @@ fn put_quota_rejection(out: &mut Vec<u8>, rejection: &Rejection) {
                 put_bytes(out, quota.as_bytes());
                 put_varint(out, (*taken).into());
             }
+        }
+        Rejection::HoardingLimitReached { holds_max, hold_seconds_max } => {
+            out.push(170);
+            put_varint(out, (*holds_max).into());
+            put_varint(out, (*hold_seconds_max).into());
         }
         _ => {}
     }
@@ -214,15 +219,17 @@ fn put_rejection(out: &mut Vec<u8>, rejection: &Rejection, now: u64) {
             put_varint(out, *price_minor);
             put_varint(out, *other_minor);
         }
-        Rejection::QuotaExhausted { .. } | Rejection::QuotaBelowTaken { .. } => {
-            put_quota_rejection(out, rejection);
+        Rejection::HoardingLimitReached { .. }
+        | Rejection::QuotaExhausted { .. }
+        | Rejection::QuotaBelowTaken { .. } => {
+            put_rule_rejection(out, rejection);
         }
         Rejection::CompanionWithoutAccessible { seats } => {
-            out.push(160);
+            out.push(162);
             put_seats(out, seats);
         }
         Rejection::OrphanSeats { seats, mend } => {
-            out.push(161);
+            out.push(163);
             put_seats(out, seats);
             put_seats(out, mend);
         }

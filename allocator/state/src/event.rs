@@ -13,6 +13,7 @@ use crate::{
     buyer_limit::BuyerCounts,
     command::{ChangeOnsale, OpenOnsale, Rules},
     event_view::EventView,
+    hoarding::Hoarding,
     hold_expiry::EventClock,
     ids::{EventNo, LogTimeMs, SeatNo, SectionNo},
     kills::Kills,
@@ -132,6 +133,8 @@ pub struct EventState {
     pub(crate) cards: BuyerCounts,
     pub(crate) clock: EventClock,
     pub(crate) kills: Kills,
+    /// What buyers keep from others, where a rule asks.
+    pub(crate) hoarding: Option<Box<Hoarding>>,
     /// No revision up to this one will get in force, unless it is already.
     pub(crate) dropped: u64,
 }
@@ -209,6 +212,7 @@ impl EventState {
             cards: BuyerCounts::new(),
             clock: EventClock::default(),
             kills: Kills::default(),
+            hoarding: Hoarding::under(&open.rules),
             dropped: 0,
         }
     }

@@ -99,6 +99,7 @@ impl Shard {
         }
         for (slot, (event, recount)) in self.events.iter().zip(&mut events).enumerate() {
             self.check_offer_counts(slot as u32, event, &mut found);
+            self.check_hoarding(slot as u32, event, &mut found);
             check_kills(event, recount, &mut found);
             check_seats(event, recount, &mut found);
             check_sections(event, recount, &mut found);
@@ -199,6 +200,16 @@ impl Shard {
         });
         found.expect("INV-2", expected.overfull().is_empty(), || {
             format!("event {} has sold more than a quota allows", event.event)
+        });
+    }
+
+    /// Where a rule asks what buyers keep, it is counted; nowhere else.
+    fn check_hoarding(&self, slot: u32, event: &EventState, found: &mut Found) {
+        let counted = event.hoarding.as_ref();
+        let right = counted.is_some() == event.rules.bound_hoarding()
+            && counted.is_none_or(|it| it.counts_as(&self.recount_hoarding(slot)));
+        found.expect("INV-10", right, || {
+            format!("event {} miscounts what its buyers keep", event.event)
         });
     }
 

@@ -81,7 +81,7 @@ impl Shard {
     /// place in the run, the command.
     fn asking<'a>(&self, run: &'a [Command]) -> (u32, Vec<(usize, usize, &'a Hold)>) {
         let (mut keys, mut holds) = (BTreeSet::new(), BTreeSet::new());
-        let mut buyers: BTreeMap<_, usize> = BTreeMap::new();
+        let mut buyers: BTreeMap<_, Others> = BTreeMap::new();
         let (mut event_slot, mut asking) = (0, Vec::new());
         for (at, command) in run.iter().enumerate() {
             let CommandKind::Hold(hold) = &command.kind else { continue };
@@ -91,11 +91,12 @@ impl Shard {
             if known || late || holds.contains(&hold.hold) {
                 continue;
             }
-            let seats_of_buyer = buyers.entry(hold.idempotency.buyer).or_default();
-            let others = Others { holds: asking.len(), seats_of_buyer: *seats_of_buyer };
-            let Ok((slot, wanted)) = self.admit(hold, &others) else { continue };
+            let others = buyers.entry(hold.idempotency.buyer).or_default();
+            others.holds = asking.len();
+            let Ok((slot, wanted)) = self.admit(hold, others) else { continue };
             event_slot = slot;
-            *seats_of_buyer += wanted;
+            others.seats_of_buyer += wanted;
+            others.holds_of_buyer += 1;
             keys.insert(key);
             holds.insert(hold.hold);
             asking.push((wanted, at, hold));

@@ -32,6 +32,7 @@ mod event;
 mod event_places;
 mod event_view;
 mod general_admission;
+mod hoarding;
 mod hold;
 mod hold_expiry;
 mod index;

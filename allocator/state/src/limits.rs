@@ -43,6 +43,8 @@ pub const TIERS_MAX: usize = 16;
 pub const QUOTAS_MAX: usize = 64;
 /// Sections, categories or types that one quota names.
 pub const QUOTA_SELECTORS_MAX: usize = 1_000;
+/// Buyers of one event of whom is known how long they kept seats; who did least is forgotten.
+pub const HOARDERS_MAX: usize = 200_000;
 /// Bytes of a section's key, a row's label, an event's id, a role, an owner.
 pub const NAME_BYTES_MAX: usize = 64;
 /// Largest price of one place, so that a total never overflows.

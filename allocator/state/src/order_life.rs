@@ -104,6 +104,9 @@ impl Shard {
         let event = &mut self.events[hold.event as usize];
         let (held, sold) = ((SeatState::Held, hold_slot), (SeatState::Sold, order_slot));
         event.transition(hold.places(), held, sold);
+        if let Some(hoarding) = &mut event.hoarding {
+            hoarding.subtract(hold);
+        }
         announce(event, hold.places(), SeatState::Sold, key_tag(hold.key), 0, changes);
         self.set_status(order_slot, OrderStatus::Sold, changes);
     }
@@ -130,12 +133,15 @@ impl Shard {
         changes: &mut Vec<Change>,
     ) {
         let hold_slot = self.hold_of(order_slot);
+        let fence_ms = self.orders.slab[order_slot].fence_until_ms;
         self.drop_fence(order_slot);
         self.fail(order_slot, code, reason, changes);
         self.holds.clear_order(hold_slot);
         let hold = &self.holds.slab[hold_slot];
         if hold.expires_at_ms() <= self.log_time_ms {
-            self.end_hold(hold_slot, HoldState::Expired, changes);
+            // However late the log time is that ends it.
+            let until_ms = self.log_time_ms.min(fence_ms.max(hold.expires_at_ms()));
+            self.end_hold(hold_slot, (HoldState::Expired, until_ms), changes);
             return;
         }
         let (event_slot, ttl_ms, until) = (hold.event, hold.ttl_ms, hold.expires_at_ms());

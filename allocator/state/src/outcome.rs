@@ -225,6 +225,13 @@ pub enum Rejection {
         /// Seats the event allows one buyer.
         seats_max: u16,
     },
+    /// The buyer has as many holds as the event allows, or has kept seats from others for as long.
+    HoardingLimitReached {
+        /// Live holds the event allows one buyer; 0 where it is the time.
+        holds_max: u16,
+        /// Seconds the event allows, summed over the seats; 0 where it is the number of holds.
+        hold_seconds_max: u32,
+    },
     /// Companion seats are named without an accessible seat of their section; ascending.
     CompanionWithoutAccessible {
         /// The companion seats.

@@ -147,14 +147,22 @@ impl Shard {
         }
     }
 
-    /// Gives a hold's seats back and ends it, by the buyer or by time.
-    pub(crate) fn end_hold(&mut self, hold_slot: u32, state: HoldState, changes: &mut Vec<Change>) {
+    /// Gives a hold's seats back and ends it, by the buyer or by time; they were kept `until_ms`.
+    pub(crate) fn end_hold(
+        &mut self,
+        hold_slot: u32,
+        (state, until_ms): (HoldState, LogTimeMs),
+        changes: &mut Vec<Change>,
+    ) {
         let hold = &self.holds.slab[hold_slot];
         assert!(hold.state.has_seats(), "a hold ended twice");
         let event = &mut self.events[hold.event as usize];
         give_back(event, hold.places(), (SeatState::Held, hold_slot), changes);
         event.count_deals(hold.places(), hold.deals(), false);
         buyer_limit::subtract(&mut event.buyers, hold.buyer, hold.places().len());
+        if let Some(hoarding) = &mut event.hoarding {
+            hoarding.spend(hold, until_ms);
+        }
         if hold.state == HoldState::Live {
             event.clock.live -= 1;
         }

@@ -364,7 +364,7 @@ pub fn onsale_with_ttl(event: EventNo, sections: u16, rows: u16, ttl_ms: u32) ->
             seats_per_buyer_max: 0,
             hold_ttl_ms: ttl_ms,
             hold_extensions_max: 2,
-            no_orphans: false,
+            ..Rules::default()
         },
     }))
 }

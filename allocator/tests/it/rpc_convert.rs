@@ -311,6 +311,10 @@ fn every_rejection_has_its_code_and_keeps_what_it_knows() {
         (Rejection::HoldInCheckout, Code::HoldInCheckout),
         (Rejection::ExtensionLimitReached, Code::ExtensionLimitReached),
         (Rejection::BuyerLimitReached { seats_max: 4 }, Code::BuyerLimitReached),
+        (
+            Rejection::HoardingLimitReached { holds_max: 2, hold_seconds_max: 0 },
+            Code::HoardingLimitReached,
+        ),
         (Rejection::SeatUnavailable { seats: vec![1, 2] }, Code::SeatUnavailable),
         (
             Rejection::CompanionWithoutAccessible { seats: vec![1] },

@@ -50,7 +50,7 @@ pub fn arena(event_id: &str) -> EventDocument {
             seats_per_buyer_max: 8,
             hold_ttl_ms: 600_000,
             hold_extensions_max: 1,
-            no_orphans: false,
+            ..Rules::default()
         }),
         status: "on_sale".to_owned(),
         ..EventDocument::default()

@@ -42,6 +42,8 @@ pub(crate) const DEFAULT_RULES: Rules = Rules {
     hold_ttl_ms: 600_000,
     hold_extensions_max: 1,
     no_orphans: false,
+    holds_per_buyer_max: 0,
+    hold_seconds_per_buyer_max: 0,
 };
 
 /// Changes a document as a `PATCH` body says.
@@ -224,12 +226,14 @@ pub(crate) fn label<'a>(object: &Object<'a>, name: &str, faults: &mut Faults) ->
 
 /// The rules, where the body says something about them.
 pub(crate) fn read_rules(object: &Object<'_>, mut rules: Rules, faults: &mut Faults) -> Rules {
-    const FIELDS: [&str; 5] = [
+    const FIELDS: [&str; 7] = [
         "seats_per_order_max",
         "seats_per_buyer_max",
         "hold_ttl",
         "hold_extensions_max",
         "no_orphans",
+        "holds_per_buyer_max",
+        "hold_seconds_per_buyer_max",
     ];
     let Some(value) = object.get("rules") else {
         return rules;
@@ -246,6 +250,9 @@ pub(crate) fn read_rules(object: &Object<'_>, mut rules: Rules, faults: &mut Fau
     number("seats_per_order_max", 1..=limits::HOLD_SEATS_MAX, &mut rules.seats_per_order_max);
     number("seats_per_buyer_max", 0..=10_000, &mut rules.seats_per_buyer_max);
     number("hold_extensions_max", 0..=limits::EXTENSIONS_MAX, &mut rules.hold_extensions_max);
+    number("holds_per_buyer_max", 0..=10_000, &mut rules.holds_per_buyer_max);
+    let seconds = &mut rules.hold_seconds_per_buyer_max;
+    number("hold_seconds_per_buyer_max", 0..=limits::HOLD_SECONDS_MAX, seconds);
     if let Some(flag) = said.flag("no_orphans", faults) {
         rules.no_orphans = flag;
     }

@@ -190,7 +190,9 @@ fn buying() -> Vec<Route> {
             Code::CompanionWithoutAccessible,
             Code::SoldOut,
             Code::NotEnoughTogether,
+            Code::QuotaExhausted,
             Code::BuyerLimitReached,
+            Code::HoardingLimitReached,
             Code::NotOnSale,
         ])
         .changes(),
@@ -218,7 +220,12 @@ fn buying() -> Vec<Route> {
         .key(KeyUse::Optional)
         .body(BodyUse::OptionalJson("ExtendRequest"))
         .answers(200, "The hold", "Hold")
-        .codes(&[Code::HoldInCheckout, Code::ExtensionLimitReached, Code::HoldExpired])
+        .codes(&[
+            Code::HoldInCheckout,
+            Code::ExtensionLimitReached,
+            Code::HoardingLimitReached,
+            Code::HoldExpired,
+        ])
         .changes(),
         post(
             "/v1/checkout",

@@ -155,7 +155,7 @@ fn common(days: u64) -> EventDocument {
             seats_per_buyer_max: 8,
             hold_ttl_ms: 10 * 60 * 1_000,
             hold_extensions_max: 1,
-            no_orphans: false,
+            ..Rules::default()
         }),
         ..EventDocument::default()
     }

@@ -8,6 +8,7 @@ mod best_available;
 #[allow(dead_code)]
 mod client;
 mod cluster;
+mod hoarding;
 mod nodes;
 mod oversell;
 mod processes;

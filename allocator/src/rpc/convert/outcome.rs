@@ -85,6 +85,9 @@ pub fn rejection(rejection: &Rejection) -> Failure {
         Rejection::BuyerLimitReached { seats_max } => {
             fail(Code::BuyerLimitReached, &format!("the event allows one buyer {seats_max} seats"))
         }
+        Rejection::HoardingLimitReached { holds_max, hold_seconds_max } => {
+            hoarding_limit_reached(*holds_max, *hold_seconds_max)
+        }
         Rejection::CompanionWithoutAccessible { seats } => {
             let detail = "companion seats are sold with an accessible seat of their section";
             let mut failure = fail(Code::CompanionWithoutAccessible, detail);
@@ -153,6 +156,14 @@ fn with_places(code: Code, detail: &str, seats: &[SeatNo], areas: &[AreaTaken]) 
 /// So many places of an area.
 pub(super) fn area_quantity((section, quantity): (SectionNo, u32)) -> pb::AreaQuantity {
     pb::AreaQuantity { section: u32::from(section), quantity }
+}
+
+fn hoarding_limit_reached(holds_max: u16, hold_seconds_max: u32) -> Failure {
+    let detail = match holds_max {
+        0 => format!("the event allows one buyer {hold_seconds_max} s of seats held unsold"),
+        _ => format!("the event allows one buyer {holds_max} holds at once"),
+    };
+    Failure::new(Code::HoardingLimitReached, detail)
 }
 
 fn quota_exhausted(quota: &str) -> Failure {

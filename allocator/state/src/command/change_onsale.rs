@@ -88,6 +88,7 @@ impl Shard {
         check_capacities(event, &command.capacities)?;
         let offer = self.check_offer(slot, command)?;
         self.events[slot as usize].change(command, offer);
+        self.renew_hoarding(slot);
         changes.push(Change::Event { event: command.event, revision: command.revision });
         Ok(())
     }

@@ -93,6 +93,9 @@ impl Shard {
         if hold.extensions() >= extensions_max {
             return Err(Rejection::ExtensionLimitReached);
         }
+        if let Some(hoarding) = &event.hoarding {
+            hoarding.check_time(&event.rules, hold.buyer, self.log_time_ms)?;
+        }
         done.extensions += 1;
         // Where the ttl was shortened since, an extension must not take time away.
         let expires_at_ms = self.log_time_ms.saturating_add(ttl_ms.into());

@@ -22,6 +22,7 @@ use crate::{
 pub(crate) struct Others {
     pub(crate) holds: usize,
     pub(crate) seats_of_buyer: usize,
+    pub(crate) holds_of_buyer: usize,
 }
 
 impl Idempotency {
@@ -203,6 +204,10 @@ impl Shard {
         if buyer_limit::exceeds(&event.buyers, buyer, wanted + others.seats_of_buyer, limit) {
             return Err(Rejection::BuyerLimitReached { seats_max: limit });
         }
+        if let Some(hoarding) = &event.hoarding {
+            let now = self.log_time_ms;
+            hoarding.check_hold(&event.rules, buyer, others.holds_of_buyer, now)?;
+        }
         wishes::check_companions(event, &command.items)?;
         Ok((event_slot, wanted))
     }
@@ -235,6 +240,9 @@ impl Shard {
         let deals = self.deal(command, event_slot, &places)?;
         let event = &mut self.events[event_slot as usize];
         buyer_limit::add(&mut event.buyers, command.idempotency.buyer, places.len());
+        if let Some(hoarding) = &mut event.hoarding {
+            hoarding.add(command.idempotency.buyer, places.len(), self.log_time_ms);
+        }
         Ok(self.store(command, event_slot, (places, deals), changes))
     }
 

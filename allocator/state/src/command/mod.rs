@@ -410,7 +410,7 @@ pub struct RowSpec {
 }
 
 /// An event's limits (contract: `rules`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rules {
     /// Seats in one hold.
     pub seats_per_order_max: u16,
@@ -422,6 +422,11 @@ pub struct Rules {
     pub hold_extensions_max: u16,
     /// Refuse a named selection that strands a single seat it need not.
     pub no_orphans: bool,
+    /// Live holds of one buyer; 0 is no limit.
+    pub holds_per_buyer_max: u16,
+    /// Seconds that one buyer's seats may stand in holds that come to no order, summed over the
+    /// seats; 0 is no limit.
+    pub hold_seconds_per_buyer_max: u32,
 }
 
 /// Change an event on sale; the seat map stays, but for how many places its areas have.

@@ -22,6 +22,8 @@ impl Rules {
         put_varint(out, self.hold_ttl_ms.into());
         put_varint(out, self.hold_extensions_max.into());
         out.push(self.no_orphans.into());
+        put_varint(out, self.holds_per_buyer_max.into());
+        put_varint(out, self.hold_seconds_per_buyer_max.into());
     }
 
     pub(crate) fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
@@ -31,6 +33,8 @@ impl Rules {
             hold_ttl_ms: r.u32("hold_ttl_ms")?,
             hold_extensions_max: r.u16("hold_extensions_max")?,
             no_orphans: r.bool()?,
+            holds_per_buyer_max: r.u16("holds_per_buyer_max")?,
+            hold_seconds_per_buyer_max: r.u32("hold_seconds_per_buyer_max")?,
         })
     }
 

@@ -33,7 +33,7 @@ impl Shard {
         };
         match self.holds.slab[slot].state {
             HoldState::Live => {
-                self.end_hold(slot, HoldState::Released, changes);
+                self.end_hold(slot, (HoldState::Released, self.log_time_ms), changes);
                 Outcome::done(Done::Ok)
             }
             HoldState::Released => Outcome::replayed(Done::Ok),

@@ -114,6 +114,7 @@ impl Shard {
         }
         let (key, event_slot, state) = (hold.key, hold.event, hold.state);
         let (places, buyer) = (PlaceRefs::from(hold.places()), hold.buyer);
+        let held_at_ms = hold.held_at_ms;
         let deals = hold.deals().clone();
         let extensions: Vec<_> = hold.keyed().iter().map(|extension| extension.key).collect();
         let slot = self.holds.insert(hold);
@@ -127,6 +128,9 @@ impl Shard {
             let event = &mut self.events[event_slot as usize];
             buyer_limit::add(&mut event.buyers, buyer, places.len());
             event.count_deals(&places, &deals, true);
+            if let Some(hoarding) = &mut event.hoarding {
+                hoarding.add(buyer, places.len(), held_at_ms);
+            }
             event.clock.live += usize::from(state == HoldState::Live);
         }
         Ok(())
@@ -312,6 +316,9 @@ fn decode_event(r: &mut Reader<'_>) -> Read<EventState> {
     let mut event = EventState::new(&open, map);
     event.kills = Kills::decode(r, event.seat_map.seats())?;
     event.dropped = r.varint()?;
+    if let Some(hoarding) = &mut event.hoarding {
+        hoarding.decode_spent(r)?;
+    }
     event.buyer_ceiling = buyer_ceiling;
     let in_force = std::mem::take(&mut event.prices);
     event.prices = lists.iter().map(|list| list.as_slice().into()).chain(in_force).collect();

@@ -32,6 +32,9 @@ impl Shard {
             parts.push(Part::Sections(event.seat_map.clone()));
             event.kills.encode(&mut bytes);
             put_varint(&mut bytes, event.dropped);
+            if let Some(hoarding) = &event.hoarding {
+                hoarding.encode_spent(&mut bytes);
+            }
         }
         parts.push(Part::Bytes(std::mem::take(&mut bytes)));
         parts.extend([Part::Holds, Part::Orders]);

@@ -92,6 +92,8 @@ pub fn states(shard: &Shard, model: &Naive, follower: &Follower) {
         for buyer in 1..6 {
             let seats = shard.event(no).expect("event").seats_of_buyer(buyer);
             assert_eq!(seats as usize, model.seats_of(no, buyer));
+            let spent = shard.event(no).expect("event").spent_seat_ms(buyer);
+            assert_eq!(spent, event.spent.get(&buyer).copied().unwrap_or(0));
         }
     }
     holds(shard, model);

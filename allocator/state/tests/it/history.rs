@@ -319,6 +319,8 @@ impl Writer {
         rules.seats_per_buyer_max = [0, 3, 8][usize::from(draft.c % 3)];
         rules.hold_extensions_max = draft.c % 3;
         rules.no_orphans = draft.d % 4 > 0;
+        rules.holds_per_buyer_max = [0, 3, 1][usize::from(draft.d / 4 % 3)];
+        rules.hold_seconds_per_buyer_max = [0, 100, 20][usize::from(draft.d / 16 % 3)];
         let categories = known.map_or(1, |event| event.open.prices_minor.len());
         let categories = categories + usize::from(draft.d % 8 == 0);
         let mut prices_minor: Vec<u64> = (0..categories as u16)

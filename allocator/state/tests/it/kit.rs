@@ -17,7 +17,7 @@ pub fn rules() -> Rules {
         seats_per_buyer_max: 8,
         hold_ttl_ms: 60_000,
         hold_extensions_max: 1,
-        no_orphans: false,
+        ..Rules::default()
     }
 }
 
@@ -66,6 +66,7 @@ pub fn gallery() -> OpenOnsale {
     stand.focus = Focus { row: 2, seat: 3 };
     let mut open = opening(4, &[4000, 2500], vec![stand, seated("H", 1, vec![row("A", 5, &[])])]);
     open.rules.no_orphans = true;
+    open.rules.holds_per_buyer_max = 3;
     open
 }
 
@@ -74,6 +75,7 @@ pub fn club() -> OpenOnsale {
     let mut open = opening(2, &[0], vec![area("FLOOR", 0, 20)]);
     open.rules.seats_per_buyer_max = 0;
     open.rules.hold_ttl_ms = 5_000;
+    open.rules.hold_seconds_per_buyer_max = 30;
     open
 }
 

@@ -7,6 +7,7 @@ mod codec;
 mod compare;
 mod control;
 mod history;
+mod hoarding;
 mod kit;
 mod naive;
 mod offers;

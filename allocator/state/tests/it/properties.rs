@@ -153,6 +153,7 @@ fn random_histories_reach_every_outcome_and_every_state() {
         "Extended",
         "Held",
         "HoldExpired",
+        "HoardingLimitReached",
         "HoldInCheckout",
         "IdempotencyKeyReused",
         "Invalid",

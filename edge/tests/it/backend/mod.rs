@@ -112,7 +112,7 @@ pub fn document() -> EventDocument {
             seats_per_buyer_max: 8,
             hold_ttl_ms: 600_000,
             hold_extensions_max: 1,
-            no_orphans: false,
+            ..Rules::default()
         }),
         ..EventDocument::default()
     }

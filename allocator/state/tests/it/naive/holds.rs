@@ -55,6 +55,7 @@ impl Naive {
         if max > 0 && buyer > 0 && self.seats_of(asked.event, buyer) + wanted > max.into() {
             return Err(Rejection::BuyerLimitReached { seats_max: max });
         }
+        self.check_hoarding(asked.event, buyer, true)?;
         self.check_companions(asked)?;
         let settled = self.chosen.take();
         let mut places = match settled {
@@ -342,6 +343,7 @@ impl Naive {
             Some(HoldState::Released) => (true, Ok(Done::Ok)),
             Some(HoldState::InCheckout) => (false, Err(Rejection::HoldInCheckout)),
             Some(HoldState::Live) => {
+                self.spend(id, self.now);
                 self.end(id, HoldState::Released);
                 (false, Ok(Done::Ok))
             }
@@ -371,7 +373,7 @@ impl Naive {
         if full && asked.idempotency.is_some() {
             return Err(Rejection::Overloaded { bound: "dedup_entries_max" });
         }
-        let Some(hold) = self.holds.get_mut(&asked.hold.0) else {
+        let Some(hold) = self.holds.get(&asked.hold.0) else {
             return Err(Rejection::NotFound { what: "hold" });
         };
         if asked.extensions_seen > hold.extensions {
@@ -388,6 +390,10 @@ impl Naive {
             if hold.extensions >= rules.hold_extensions_max {
                 return Err(Rejection::ExtensionLimitReached);
             }
+            self.check_hoarding(hold.event, hold.buyer, false)?;
+        }
+        let hold = self.holds.get_mut(&asked.hold.0).expect("hold");
+        if !repeat {
             hold.extensions += 1;
             hold.expires_at_ms = hold.expires_at_ms.max(now + u64::from(rules.hold_ttl_ms));
         }

@@ -2,6 +2,7 @@
 //! linear scans, one owner looked up by asking everybody. Slow on purpose.
 
 mod best;
+mod hoarding;
 mod holds;
 mod joint;
 mod offers;
@@ -41,6 +42,8 @@ pub struct NaiveEvent {
     /// Places withdrawn, or to be, by section and reason.
     pub area_kills: BTreeMap<(u16, String), u32>,
     pub dropped: u64,
+    /// Milliseconds of seats by buyer, of holds that came to no order while a rule asked.
+    pub spent: BTreeMap<u64, u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -207,6 +210,7 @@ impl Naive {
             .map(|(&id, _)| id)
             .collect();
         for hold in ended {
+            self.spend(hold, self.holds[&hold].expires_at_ms);
             self.end(hold, HoldState::Expired);
         }
     }
@@ -308,6 +312,7 @@ impl Naive {
                 kills: BTreeMap::new(),
                 area_kills: BTreeMap::new(),
                 dropped: 0,
+                spent: BTreeMap::new(),
             },
         );
         (false, Ok(Done::Ok))
@@ -349,6 +354,10 @@ impl Naive {
         event.open.onsale_at_ms = change.onsale_at_ms;
         event.open.prices_minor = change.prices_minor.clone();
         event.open.rules = change.rules;
+        let rules = change.rules;
+        if rules.holds_per_buyer_max == 0 && rules.hold_seconds_per_buyer_max == 0 {
+            event.spent.clear();
+        }
         (false, Ok(Done::Ok))
     }
 

@@ -150,12 +150,14 @@ impl Naive {
         order.status = OrderStatus::Failed;
         order.failure = Some((code, reason.to_owned()));
         order.url = None;
-        order.fence = 0;
+        let fence = std::mem::take(&mut order.fence);
         let hold_id = order.hold;
         let hold = self.holds.get_mut(&hold_id).expect("hold");
         hold.order = None;
         hold.state = HoldState::Live;
         if hold.expires_at_ms <= self.now {
+            let until = self.now.min(fence.max(hold.expires_at_ms));
+            self.spend(hold_id, until);
             self.end(hold_id, HoldState::Expired);
         }
     }
