@@ -145,7 +145,8 @@ impl Client {
     pub async fn once(&mut self, call: &Call) -> std::io::Result<Reply> {
         self.effort.requests += 1;
         let request = self.encode(call);
-        let mut connection = match self.connection.take() {
+        let open = self.connection.take().filter(|connection| !connection.is_gone());
+        let mut connection = match open {
             Some(connection) => connection,
             None => Connection::open(&self.target).await?,
         };

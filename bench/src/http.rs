@@ -179,6 +179,13 @@ impl Connection {
         Ok(Connection { stream, buffer, body, closed: false })
     }
 
+    /// Whether it is of no use for a further request: the server ended it, or said more than it
+    /// was asked for. Servers end connections that idle.
+    pub fn is_gone(&self) -> bool {
+        let nothing = self.stream.try_read(&mut [0]);
+        self.closed || !nothing.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+
     /// Sends a whole request and reads its whole answer. After an error the outcome is unknown
     /// and the connection is of no use.
     ///
@@ -356,6 +363,16 @@ mod tests {
         let answer = connection.exchange(b"GET", within).await.expect("answered");
         assert_eq!(answer.body, b"the rest");
         assert!(connection.closed);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_the_server_ended_while_it_was_idle_is_gone() {
+        let mut connection = served(vec![b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"]).await;
+        assert!(!connection.is_gone());
+        connection.exchange(b"GET", limits::ANSWER_TIMEOUT).await.expect("answered");
+        // The server had one answer only, and hangs up behind it.
+        connection.stream.readable().await.expect("the end can be read");
+        assert!(connection.is_gone());
     }
 
     #[tokio::test]

@@ -139,16 +139,17 @@ fn play(args: &RunArgs, threads: u32) -> anyhow::Result<play::Play> {
         scenario.event = scenario::Stock { id: Some(id.clone()), ..scenario::Stock::default() };
     }
     if let Some(seats) = args.seats {
-        let events = scenario.event.events;
-        let seats = Some(seats);
-        scenario.event = scenario::Stock { seats, events, ..scenario::Stock::default() };
+        scenario.event.seats = Some(seats);
+        (scenario.event.id, scenario.event.seats_a_second) = (None, None);
+        scenario.event.requests_a_seat = None;
     }
     if args.quick {
         scenario.seconds = scenario.seconds.min(5);
     }
     scenario.seconds = args.seconds.unwrap_or(scenario.seconds);
     scenario.connections = args.connections.unwrap_or(scenario.connections);
-    scenario.event.waiting_room_admit_per_second = args.waiting_room;
+    let admit = &mut scenario.event.waiting_room_admit_per_second;
+    *admit = args.waiting_room.or(*admit);
     if let Some(rate) = args.rate {
         scenario.rate_per_second = (rate != 0.0).then_some(rate);
     }

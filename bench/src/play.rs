@@ -28,7 +28,8 @@ use crate::{
     verdict::{self, Before, Books},
 };
 
-/// Seats sold beforehand for those who shall ask in vain, and how many of them an order has.
+/// Seats sold beforehand for those who shall ask in vain, at most and at most a quarter of all, and
+/// how many of them an order has.
 const SOLD_SEATS: u64 = 64;
 const SOLD_PER_ORDER: u64 = 8;
 
@@ -177,7 +178,7 @@ async fn prepare(play: &Play, scene: &Scene, client: &mut Client) -> anyhow::Res
         for seat in &stock.sold {
             stock.ledger().sold(*seat);
         }
-        stock.skip(SOLD_SEATS);
+        stock.skip(stock.sold.len() as u64);
     }
     let pace = match scenario.rate_per_second {
         Some(rate) => Pace::Open { rate, arrivals: scenario.arrivals },
@@ -211,7 +212,7 @@ pub async fn sell_some(
 ) -> anyhow::Result<Vec<(usize, u64)>> {
     let event = stock.events.first().context("no event")?;
     let mut sold = Vec::new();
-    for order in 0..SOLD_SEATS / SOLD_PER_ORDER {
+    for order in 0..orders_beforehand(event.len()) {
         let first = order * SOLD_PER_ORDER;
         let seat_ids = event.neighbours(first, SOLD_PER_ORDER);
         crate::buyer::buy(client, &event.event_id, &seat_ids, &format!("{run}-sold-{order}"))
@@ -220,6 +221,11 @@ pub async fn sell_some(
         sold.extend((first..first + seat_ids.len() as u64).map(|seat| (0, seat)));
     }
     Ok(sold)
+}
+
+/// Of an event with so many seats.
+fn orders_beforehand(seats: u64) -> u64 {
+    (SOLD_SEATS.min(seats / 4) / SOLD_PER_ORDER).max(1)
 }
 
 fn disturbance(
@@ -328,4 +334,15 @@ fn warnings(result: &RunResult, options: &Options, done: &Done) -> Vec<String> {
         warnings.push("stopped before everything was sold".to_owned());
     }
     warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_event_is_not_sold_out_before_the_sale_begins() {
+        let seats = [8, 40, 63, 64, 255, 256, 200_000];
+        assert_eq!(seats.map(orders_beforehand), [1, 1, 1, 2, 7, 8, 8]);
+    }
 }

@@ -137,7 +137,8 @@ fn config(root: &Path, folder: &Path, port: u16) -> String {
     let (root, folder) = (absolute(root), absolute(folder));
     let user = if rustix::process::geteuid().is_root() { "user root;\n" } else { "" };
     format!(
-        "{user}worker_processes 1;\ndaemon off;\npid {folder}/nginx.pid;\nerror_log stderr;\n\
+        "{user}worker_processes 1;\nmaster_process off;\ndaemon off;\n\
+         pid {folder}/nginx.pid;\nerror_log stderr;\n\
          events {{ worker_connections 4096; }}\n\
          http {{\n  access_log off;\n  sendfile on;\n  tcp_nopush off;\n  tcp_nodelay on;\n\
          \x20 keepalive_requests 1000000000;\n  keepalive_timeout 600s;\n\
@@ -156,4 +157,17 @@ fn config(root: &Path, folder: &Path, port: u16) -> String {
 fn absolute(path: &Path) -> String {
     let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     path.display().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nginx_is_one_process_so_that_its_end_is_the_end_of_all_of_it() {
+        let text = config(Path::new("/static"), Path::new("/folder"), 80);
+        for line in ["worker_processes 1;", "master_process off;", "daemon off;"] {
+            assert!(text.lines().any(|other| other.trim() == line), "{line} is not in\n{text}");
+        }
+    }
 }

@@ -112,7 +112,7 @@ impl Wire {
     ) -> Heard<'_> {
         let sent = Instant::now();
         shared.tally().in_flight += 1;
-        if self.connection.as_ref().is_none_or(|connection| connection.closed) {
+        if self.connection.as_ref().is_none_or(Connection::is_gone) {
             self.connection = Connection::open(&self.target).await.ok();
         }
         let answer = match self.connection.as_mut() {

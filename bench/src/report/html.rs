@@ -29,7 +29,7 @@ pub fn page(result: &RunResult, thresholds: &[Threshold]) -> String {
     tiles(result, &mut out);
     rules(result, thresholds, &mut out);
     warnings(result, &mut out);
-    out.push_str("<h2>Latency by percentile</h2>");
+    out.push_str("<h2>Latency</h2>");
     out.push_str(&latency(result).draw());
     operations(result, &mut out);
     out.push_str("<h2>Over time</h2>");

@@ -134,6 +134,8 @@ fn the_page_needs_nothing_from_anywhere() {
     let charts = page.matches("<svg").count();
     assert!(charts >= 3, "{charts} charts");
     assert_eq!(page.matches("role=\"img\" aria-labelledby=").count(), charts, "each has a name");
+    let figures = page.matches("<figure>").count();
+    assert!(figures >= 3 && figures == page.matches("<figure><h3>").count(), "and shows it");
     assert!(page.contains("missed") && page.contains("kill -9 of node 1"));
 }
 
