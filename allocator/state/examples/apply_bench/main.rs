@@ -1,6 +1,7 @@
 //! How many commands a second one thread applies: `cargo run --release -p onsale-state --example
-//! apply_bench [rush|steady|best]...` (all three without an argument). A second `rush` in one
-//! process finds memory that the system has cleared before, if `MIMALLOC_PURGE_DELAY=-1` keeps it.
+//! apply_bench [rush|steady|best|memory|scale]...` (the first three without an argument). A second
+//! `rush` in one process finds memory that the system has cleared before, if
+//! `MIMALLOC_PURGE_DELAY=-1` keeps it.
 //!
 //! Batches of 256: 50 % holds that are granted, 30 % releases, 20 % holds that are refused because
 //! the seat is taken; a hold is one named seat with a key, a session of its own and an expiry.
@@ -15,15 +16,22 @@
 //!   as many records as it has commands, out of 470,000 that are remembered in random places.
 //! - `best`: four and ten together with a part of the seats gone, an entry each; and batches of
 //!   wishes.
+//! - `memory`: what the process grows by, for each of a million seats, all held in holds of four;
+//!   always the first.
+//! - `scale`: a reserve of one named seat at random, with a million seats and with a thousand; every
+//!   other batch gives the seats of the one before back.
 //!
 //! The chain printed at the end is the same for every build that decides the same.
+
+mod best;
+mod size;
 
 use std::{collections::VecDeque, time::Instant};
 
 use onsale_state::{
     command::{
         Focus, Hold, HoldItem, Idempotency, OpenOnsale, ReleaseHold, RowSpec, Rules, SectionKind,
-        SectionSpec, Wish,
+        SectionSpec,
     },
     *,
 };
@@ -55,14 +63,19 @@ impl Random {
 }
 
 fn arena(event: u32, ttl_ms: u32) -> OpenOnsale {
+    sized_arena(event, ttl_ms, SEATS)
+}
+
+/// The same with another multiple of 1,000 seats.
+fn sized_arena(event: u32, ttl_ms: u32, seats: u32) -> OpenOnsale {
     let rows = || -> Vec<RowSpec> {
         (0..50)
             .map(|row| RowSpec { label: format!("{row}").into(), seats: 20, ..RowSpec::default() })
             .collect()
     };
-    let sections = (0..60).map(|section| SectionSpec {
+    let sections = (0..(seats / 1_000) as u16).map(|section| SectionSpec {
         key: format!("{}", 100 + section).into(),
-        category: section / 20,
+        category: section / 20 % 3,
         kind: SectionKind::Seated { rows: rows() },
         focus: Focus::default(),
     });
@@ -277,6 +290,8 @@ fn main() {
     if asked.is_empty() {
         asked = ["rush", "steady", "best"].map(Into::into).into();
     }
+    // Before another run leaves memory behind that it would grow into.
+    asked.sort_by_key(|name| name != "memory");
     for name in asked {
         let (name, batches) = match name.split_once(':') {
             Some((name, batches)) => (name, batches.parse().ok()),
@@ -286,105 +301,10 @@ fn main() {
         match name {
             "rush" => of(RUSH).run(),
             "steady" => of(STEADY).run(),
-            "best" => best_available(),
+            "best" => best::run(),
+            "memory" => size::memory(),
+            "scale" => size::scale(),
             name => panic!("no such run: {name}"),
         }
-    }
-}
-
-/// Seats together with a part of them gone, at random.
-fn best_available() {
-    for (gone, quantity) in [(0, 4), (500, 4), (950, 4), (999, 4), (500, 10), (950, 10)] {
-        let mut house = House::new(gone);
-        let mut times = Vec::new();
-        let mut granted = 0;
-        for _ in 0..2_000 {
-            let (nanos, held) = house.entry(&[quantity]);
-            times.push(nanos);
-            granted += held;
-        }
-        times.sort_unstable();
-        println!(
-            "{quantity} together of {SEATS} seats, {} % gone, an entry each, chain hash included: \
-             p50 {} ns, p99 {} ns, max {} ns; {granted} of 2000 granted",
-            f64::from(gone) / 10.0,
-            times[times.len() / 2],
-            times[times.len() * 99 / 100],
-            times[times.len() - 1],
-        );
-    }
-    // Sizes as they come, so that larger groups choose first; and the same in falling order, which
-    // is the order of arrival.
-    for falls in [false, true] {
-        let mut sizes: Vec<u16> = (0..BATCH as u16).map(|nth| nth * 7 % 8 + 1).collect();
-        if falls {
-            sizes.sort_unstable_by(|a, b| b.cmp(a));
-        }
-        let mut house = House::new(500);
-        let mut times: Vec<_> = (0..20).map(|_| house.entry(&sizes).0).collect();
-        times.sort_unstable();
-        println!(
-            "{BATCH} wishes of 1 to 8 in a batch, 50 % gone, {}: p50 {} ns a wish, max {} ns",
-            if falls { "in the order of arrival" } else { "allotted together" },
-            times[times.len() / 2] / BATCH as u128,
-            times[times.len() - 1] / BATCH as u128,
-        );
-    }
-}
-
-/// An event with seats gone.
-struct House {
-    shard: Shard,
-    random: Random,
-    outcomes: Vec<Outcome>,
-    changes: Vec<Change>,
-}
-
-impl House {
-    fn new(gone: u32) -> Self {
-        let mut house = Self {
-            shard: Shard::new(1, 1, Limits::default()),
-            random: Random(7),
-            outcomes: Vec::new(),
-            changes: Vec::new(),
-        };
-        let mut open = arena(1, 60_000);
-        open.rules.seats_per_buyer_max = 0;
-        open.rules.seats_per_order_max = 10;
-        let mut commands = vec![command(CommandKind::OpenOnsale(Box::new(open)))];
-        let mut which = Random(9);
-        for seat in 0..SEATS {
-            if which.next() % 1000 < u64::from(gone) {
-                commands.push(house.hold(HoldItem::Seats([seat].as_slice().into())));
-            }
-        }
-        house.apply(&Batch { log_time_ms: 1, commands });
-        house
-    }
-
-    fn hold(&mut self, item: HoldItem) -> Command {
-        let key = self.random.wide();
-        let idempotency = Idempotency { key, request: 1, buyer: 0, buyer_is_new: false };
-        let hold = HoldId(self.random.wide());
-        let items = [item].as_slice().into();
-        command(CommandKind::Hold(Hold { event: 1, hold, idempotency, items, terms: None }))
-    }
-
-    fn apply(&mut self, batch: &Batch) {
-        let index = self.shard.last_index() + 1;
-        self.shard.apply(index, batch, &mut self.outcomes, &mut self.changes);
-    }
-
-    /// An entry of wishes: how long it took, and how many were granted.
-    fn entry(&mut self, quantities: &[u16]) -> (u128, usize) {
-        let wishes = quantities.iter().map(|&quantity| {
-            let wish = Wish { quantity, ..Wish::default() };
-            self.hold(HoldItem::BestAvailable(wish))
-        });
-        let batch = Batch { log_time_ms: 1, commands: wishes.collect() };
-        let start = Instant::now();
-        self.apply(&batch);
-        let nanos = start.elapsed().as_nanos();
-        (nanos, self.outcomes.iter().filter(|outcome| outcome.result.is_ok()).count())
     }
 }
