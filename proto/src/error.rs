@@ -75,6 +75,9 @@ codes! {
     /// The waiting room comes first.
     AdmissionRequired, "admission_required", 403, PermissionDenied, false,
         "Join the waiting room first";
+    /// The channel is not for who does not have its secret.
+    ChannelForbidden, "channel_forbidden", 403, PermissionDenied, false,
+        "This channel is not open to you";
     /// There is no such thing.
     NotFound, "not_found", 404, NotFound, false, "There is no such thing";
     /// The path exists, with other methods.

@@ -145,6 +145,8 @@ impl Shard {
             CommandKind::ReturnSeats(command) => self.return_seats(command, changes),
             CommandKind::SwapSeat(command) => self.swap_seat(command, changes),
             CommandKind::RenameTicket(command) => self.rename_ticket(command),
+            CommandKind::PutChannel(command) => self.put_channel(command, changes),
+            CommandKind::DropChannel(command) => self.drop_channel(command, changes),
             CommandKind::DropChange(command) => self.drop_change(command),
             CommandKind::DropRevision(command) => self.drop_revision(command),
             CommandKind::Tick => self.tick(),
@@ -232,8 +234,8 @@ impl Shard {
         self.forget_answers();
     }
 
-    /// Ends what is due: first payment fences, then holds, each by time and id, so that the order
-    /// is the same on a replica that started from a snapshot.
+    /// Ends what is due: first payment fences, then holds, then allotments, each by time and id, so
+    /// that the order is the same on a replica that started from a snapshot.
     fn expire(&mut self, changes: &mut Vec<Change>) {
         let now = self.log_time_ms;
         if self.due.first().is_none_or(|&(time, _)| time > now) {
@@ -264,6 +266,7 @@ impl Shard {
             self.end_hold(hold, (HoldState::Expired, until_ms), changes);
         }
         for event in events {
+            self.events[event as usize].release_allotments(now, changes);
             self.reschedule(event);
         }
     }

@@ -213,6 +213,12 @@ fn put_rejection(out: &mut Vec<u8>, rejection: &Rejection, now: u64) {
             out.push(146);
             put_areas(out, areas);
         }
+        Rejection::ChannelForbidden => out.push(151),
+        Rejection::AllotmentUnavailable { seats, areas } => {
+            out.push(152);
+            put_seats(out, seats);
+            put_areas(out, areas);
+        }
         Rejection::OrderUnconfirmed => out.push(147),
         Rejection::PriceDiffers { price_minor, other_minor } => {
             out.push(148);

@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 
 use crate::{
     buyer_limit::BuyerCounts,
+    channels::Channels,
     command::{ChangeOnsale, OpenOnsale, Rules},
     event_view::EventView,
     hoarding::Hoarding,
@@ -135,6 +136,10 @@ pub struct EventState {
     pub(crate) kills: Kills,
     /// What buyers keep from others, where a rule asks.
     pub(crate) hoarding: Option<Box<Hoarding>>,
+    /// Places set aside, where there are any.
+    pub(crate) channels: Option<Box<Channels>>,
+    /// Channels that there ever were.
+    pub(crate) channels_made: u32,
     /// No revision up to this one will get in force, unless it is already.
     pub(crate) dropped: u64,
 }
@@ -213,6 +218,8 @@ impl EventState {
             clock: EventClock::default(),
             kills: Kills::default(),
             hoarding: Hoarding::under(&open.rules),
+            channels: None,
+            channels_made: 0,
             dropped: 0,
         }
     }

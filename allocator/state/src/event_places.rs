@@ -78,6 +78,13 @@ impl EventState {
         if spot.mixed { self.seat_map.kind_words()[spot.word].at(spot.bit) } else { 0 }
     }
 
+    /// Where a seat stands, and which of a section's counts of available seats it belongs to.
+    pub(crate) fn spot_and_kind(&self, seat: SeatNo) -> (Spot, usize) {
+        let spot = self.spot(seat);
+        let kind = self.kind(&spot);
+        (spot, kind)
+    }
+
     /// Reads what a hold or release of a seat will read; see `Shard::warm_up`.
     #[inline]
     pub(crate) fn touch(&self, seat: SeatNo) -> u64 {
@@ -134,10 +141,22 @@ impl EventState {
 
     #[inline(always)]
     fn unpick_seat(&mut self, seat: SeatNo, spot: &Spot) {
-        let word = &mut self.free[spot.word];
-        assert!(*word & spot.bit == 0, "seat {seat} was returned twice");
-        *word |= spot.bit;
         let kind = self.kind(spot);
+        if let Some(channels) = &mut self.channels
+            && channels.take_back(spot, kind)
+        {
+            self.words[seat as usize].store(SeatWord::SET_ASIDE.0, Ordering::Release);
+            return;
+        }
+        self.unpick_to_general(spot, kind);
+    }
+
+    /// A seat that is nobody's is everybody's.
+    #[inline(always)]
+    pub(crate) fn unpick_to_general(&mut self, spot: &Spot, kind: usize) {
+        let word = &mut self.free[spot.word];
+        assert!(*word & spot.bit == 0, "a seat of section {} was returned twice", spot.section);
+        *word |= spot.bit;
         let stock = &mut self.stock[usize::from(spot.section)];
         stock.available[kind] += 1;
         stock.searched.forget(kind);
@@ -148,7 +167,8 @@ impl EventState {
         // One thread writes, so that reading its own word needs no order.
         let cell = &self.words[seat as usize];
         let now = cell.load(Ordering::Relaxed);
-        assert!(now == from.0, "seat {seat} has word {now:x}, not {from:?}");
+        let is_set_aside = || (now, from) == (SeatWord::SET_ASIDE.0, SeatWord::AVAILABLE);
+        assert!(now == from.0 || is_set_aside(), "seat {seat} has word {now:x}, not {from:?}");
         cell.store(to.0, Ordering::Release);
     }
 
@@ -193,13 +213,16 @@ impl EventState {
         let stock = &mut self.stock[usize::from(section)];
         stock.shift(from, to);
         stock.available[0] += u32::from(to == SeatState::Available);
-        self.show_area(section);
+        match self.channels {
+            Some(_) => self.balance_area(section),
+            None => self.show_area(section),
+        }
     }
 
     /// An area's counts as readers see them.
     pub(crate) fn show_area(&self, section: SectionNo) {
         let stock = &self.stock[usize::from(section)];
-        let counts = AreaWord::pack(stock.held, stock.sold, stock.killed);
+        let counts = AreaWord::pack(self.shown_held(section), stock.sold, stock.killed);
         self.areas[usize::from(section)].store(counts.0, Ordering::Release);
     }
 

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use crate::{
     command::Idempotency,
     event::PlaceRef,
-    ids::{BuyerHash, HoldId, KeyHash, LogTimeMs, RequestHash},
+    ids::{BuyerHash, ChannelNo, HoldId, KeyHash, LogTimeMs, RequestHash},
     index::Index,
     limits::{DEDUP_AFTER_HOLD_MS, HOLD_SEATS_MAX},
     offer::Deals,
@@ -97,6 +97,8 @@ pub(crate) struct HoldExtra {
     expires_at_ms: Option<LogTimeMs>,
     pub(crate) extensions: u16,
     pub(crate) deals: Deals,
+    /// The channel that it came through; 0 is none.
+    channel: ChannelNo,
     /// Extensions whose requests had a key, which lives as long as the hold's.
     pub(crate) keyed: Vec<Extension>,
 }
@@ -133,6 +135,7 @@ impl HoldExtra {
             expires_at_ms: None,
             extensions: 0,
             deals: None,
+            channel: 0,
             keyed: Vec::new(),
         }
     }
@@ -196,6 +199,17 @@ impl Hold {
     pub(crate) fn set_deals(&mut self, deals: Deals) {
         if deals.is_some() {
             self.extra_mut().deals = deals;
+        }
+    }
+
+    /// The channel that it came through; 0 is none.
+    pub(crate) fn channel(&self) -> ChannelNo {
+        self.extra().map_or(0, |extra| extra.channel)
+    }
+
+    pub(crate) fn set_channel(&mut self, channel: ChannelNo) {
+        if channel != 0 {
+            self.extra_mut().channel = channel;
         }
     }
 

@@ -30,6 +30,8 @@ pub(crate) struct EventClock {
     queues: SmallVec<[TtlQueue; 1]>,
     /// Ends of payment fences, with the order's slot.
     pub(crate) fences: BTreeSet<(LogTimeMs, OrderId, u32)>,
+    /// When the first allotment is released.
+    pub(crate) release_at_ms: Option<LogTimeMs>,
     /// Holds that may expire: live and not fenced.
     pub(crate) live: usize,
     /// Nothing ends before this; what the shard's list of due events says.
@@ -112,10 +114,11 @@ impl EventClock {
     pub(crate) fn earliest(&self) -> Option<LogTimeMs> {
         let fronts = self.queues.iter().filter_map(|queue| queue.entries.front());
         let fence = self.fences.first().map(|&(time, _, _)| time);
-        fronts.map(|&(time, _)| time).chain(fence).min()
+        fronts.map(|&(time, _)| time).chain(fence).chain(self.release_at_ms).min()
     }
 
-    /// When the first live hold ends if nothing is done; a fenced one at the end of its fence.
+    /// When the first live hold ends if nothing is done, a fenced one at the end of its fence; or
+    /// the first allotment is released.
     pub(crate) fn first_return(&mut self, holds: &Slab<Hold>, event: u32) -> Option<LogTimeMs> {
         self.take_due(holds, event, 0, &mut Vec::new());
         self.earliest()

@@ -18,6 +18,9 @@ pub type CategoryNo = u16;
 /// A ticket type's place in its event's list, counted from 0; 0 where there is no list.
 pub type TypeNo = u16;
 
+/// A channel of an event, counted from 1 in the order in which they were made; 0 is none.
+pub type ChannelNo = u32;
+
 /// A numbered seat's place in its event: all seated sections in seat-map order, row by row, from 0.
 pub type SeatNo = u32;
 

@@ -6,10 +6,11 @@
 use std::collections::BTreeMap;
 
 use crate::{
+    channels::Taken,
     dedup::KeyOwner,
     event::{EventState, PlaceKind, PlaceRef, SectionStock},
     hold::{Hold, HoldState},
-    ids::{BuyerHash, KeyHash},
+    ids::{BuyerHash, ChannelNo, KeyHash, SectionNo},
     limits::SETTLED_REPORTS_MAX,
     order::{JobKind, Order, OrderStatus},
     seat_word::{SeatState, SeatWord},
@@ -41,6 +42,9 @@ impl Found {
 struct Recount {
     words: Vec<SeatWord>,
     areas: Vec<[u32; 2]>,
+    /// Places of areas that are set aside and nobody's.
+    set_aside: Vec<u32>,
+    taken: Taken,
     buyers: BTreeMap<BuyerHash, u32>,
     emails: BTreeMap<BuyerHash, u32>,
     cards: BTreeMap<BuyerHash, u32>,
@@ -53,11 +57,24 @@ impl Recount {
         Self {
             words: vec![SeatWord::AVAILABLE; event.words.len()],
             areas: vec![[0; 2]; event.stock.len()],
+            set_aside: vec![0; event.stock.len()],
+            taken: Taken::new(),
             buyers: BTreeMap::new(),
             emails: BTreeMap::new(),
             cards: BTreeMap::new(),
             live: 0,
             fences: 0,
+        }
+    }
+
+    /// Counts who came through a channel; not through one that is gone, nobody asks for that.
+    fn come_through(&mut self, channel: ChannelNo, places: &[PlaceRef]) {
+        let (all, areas) = self.taken.entry(channel).or_default();
+        *all += places.len() as u32;
+        for place in places {
+            if let PlaceKind::Area(section) = place.kind() {
+                *areas.entry(section).or_default() += 1;
+            }
         }
     }
 
@@ -101,6 +118,7 @@ impl Shard {
             self.check_offer_counts(slot as u32, event, &mut found);
             self.check_hoarding(slot as u32, event, &mut found);
             check_kills(event, recount, &mut found);
+            check_channels(event, recount, &mut found);
             check_seats(event, recount, &mut found);
             check_sections(event, recount, &mut found);
             check_buyers(event, recount, &mut found);
@@ -115,6 +133,7 @@ impl Shard {
         let id = hold.id;
         if hold.state.has_seats() {
             event.own(hold.places(), SeatState::Held, slot, found);
+            event.come_through(hold.channel(), hold.places());
             count(&mut event.buyers, hold.buyer, hold.places().len());
         }
         event.live += usize::from(hold.state == HoldState::Live);
@@ -146,6 +165,7 @@ impl Shard {
         let (id, seats) = (order.id, order.places.len());
         if order.status.has_seats() {
             event.own(&order.places, SeatState::Sold, slot, found);
+            event.come_through(order.channel, &order.places);
             count(&mut event.buyers, order.buyer, seats);
         }
         if order.status != OrderStatus::Failed {
@@ -284,6 +304,20 @@ fn check_kills(event: &EventState, recount: &mut Recount, found: &mut Found) {
     });
 }
 
+fn check_channels(event: &EventState, recount: &mut Recount, found: &mut Found) {
+    let Recount { words, areas, taken, .. } = recount;
+    let nobodys = |no: SectionNo| {
+        let capacity = event.seat_map.section(no).and_then(|section| section.area_capacity);
+        let [held, sold] = areas[usize::from(no)];
+        let left = capacity.unwrap_or(0).saturating_sub(held + sold);
+        left - left.min(event.kills.wanted(no))
+    };
+    match event.check_channels(words, nobodys, taken) {
+        Ok(set_aside) => recount.set_aside = set_aside,
+        Err(what) => found.expect("INV-2", false, || format!("event {}: {what}", event.event)),
+    }
+}
+
 fn check_seats(event: &EventState, recount: &Recount, found: &mut Found) {
     let view = event.view();
     for (seat, &expected) in recount.words.iter().enumerate() {
@@ -303,8 +337,14 @@ fn check_sections(event: &EventState, recount: &Recount, found: &mut Found) {
     let map = &event.seat_map;
     for (no, (section, stock)) in map.sections().iter().zip(&event.stock).enumerate() {
         let mut expected = SectionStock::default();
+        let mut set_aside = recount.set_aside[no];
         for seat in section.seats.clone() {
-            match recount.words[seat as usize].state() {
+            let word = recount.words[seat as usize];
+            if word == SeatWord::SET_ASIDE {
+                set_aside += 1;
+                continue;
+            }
+            match word.state() {
                 SeatState::Available => {
                     let kind = map.kind_of(seat).map_or(0, |kind| kind as usize);
                     expected.available[kind] += 1;
@@ -319,17 +359,17 @@ fn check_sections(event: &EventState, recount: &Recount, found: &mut Found) {
             let nobodys = capacity.saturating_sub(held + sold);
             let killed = event.kills.wanted(no as u16).min(nobodys);
             (expected.held, expected.sold, expected.killed) = (held, sold, killed);
-            expected.available[0] = nobodys - killed;
+            expected.available[0] = (nobodys - killed).saturating_sub(set_aside);
             let word = event.view().area(no as u16);
             let shown = word.map(|word| [word.held(), word.sold(), word.killed()]);
-            found.expect("INV-2", shown == Some([held, sold, killed]), || {
+            found.expect("INV-2", shown == Some([held + set_aside, sold, killed]), || {
                 format!("event {} section {no} shows {shown:?}", event.event)
             });
         }
         found.expect("INV-2", *stock == expected, || {
             format!("event {} section {no} counts {stock:?}, is {expected:?}", event.event)
         });
-        let sum = stock.all_available() + stock.held + stock.sold + stock.killed;
+        let sum = set_aside + stock.all_available() + stock.held + stock.sold + stock.killed;
         found.expect("INV-2", sum == section.capacity(), || {
             format!("event {} section {no} has {sum} of {}", event.event, section.capacity())
         });

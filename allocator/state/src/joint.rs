@@ -22,6 +22,8 @@ use crate::{
 fn leaves_choice(command: &Command) -> Option<(EventNo, u16)> {
     match &command.kind {
         CommandKind::Hold(hold) => match hold.items.as_slice() {
+            // Who comes through a channel chooses elsewhere.
+            [HoldItem::BestAvailable(_)] if hold.names_channel() => None,
             [HoldItem::BestAvailable(wish)] => {
                 Some((hold.event, wish.quantity.saturating_add(wish.companions)))
             }

@@ -24,6 +24,7 @@ mod audit;
 mod best_available;
 mod buyer_limit;
 mod chain;
+mod channels;
 mod codec;
 mod control;
 mod dedup;
@@ -62,6 +63,7 @@ pub mod seat_word;
 
 pub use apply::apply;
 pub use change::Change;
+pub use channels::{ChannelKeyHash, ChannelView};
 pub use command::{Batch, Command, CommandKind};
 pub use control::{ApiKeyRecord, DocumentRecord};
 pub use error::DecodeError;
@@ -69,8 +71,8 @@ pub use event::EventState;
 pub use event_view::{AreaWord, EventView, SectionAvailability};
 pub use hold::HoldState;
 pub use ids::{
-    BuyerHash, CategoryNo, EventNo, HoldId, JobId, KeyHash, LogTimeMs, OrderId, RequestHash,
-    SeatNo, SectionNo, ShardNo, TypeNo,
+    BuyerHash, CategoryNo, ChannelNo, EventNo, HoldId, JobId, KeyHash, LogTimeMs, OrderId,
+    RequestHash, SeatNo, SectionNo, ShardNo, TypeNo,
 };
 pub use invariants::Violation;
 pub use limits::Limits;

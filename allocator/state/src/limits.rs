@@ -67,6 +67,8 @@ pub const PAYMENT_INTENT_BYTES_MAX: usize = 255;
 pub const NEXT_ACTION_URL_BYTES_MAX: usize = 2048;
 /// Bytes of a gateway's reason.
 pub const REASON_BYTES_MAX: usize = 64;
+/// Channels of one event.
+pub const CHANNELS_MAX: usize = 32;
 /// Reasons for which seats of one event are withdrawn at once.
 pub const KILL_REASONS_MAX: usize = 1_000;
 /// Tickets of one order that were moved to other seats.
@@ -114,8 +116,9 @@ impl Limits {
         Self {
             dedup_entries_max: self.dedup_entries_max.min(SLOTS_MAX),
             events_max: self.events_max.min(SLOTS_MAX),
-            holds_max: self.holds_max.min(SLOTS_MAX),
-            orders_max: self.orders_max.min(SLOTS_MAX),
+            // The last slot says in a seat's word that the seat is set aside.
+            holds_max: self.holds_max.min(SLOTS_MAX - 1),
+            orders_max: self.orders_max.min(SLOTS_MAX - 1),
             payment_fence_max_ms: self.payment_fence_max_ms,
         }
     }

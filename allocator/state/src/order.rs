@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use crate::{
     command::Contact,
     event::PlaceRefs,
-    ids::{BuyerHash, JobId, KeyHash, LogTimeMs, OrderId, RequestHash},
+    ids::{BuyerHash, ChannelNo, JobId, KeyHash, LogTimeMs, OrderId, RequestHash},
     index::Index,
     offer::{Deal, Deals},
     slab::{Slab, hash_of},
@@ -144,6 +144,8 @@ pub(crate) struct Order {
     pub(crate) event: u32,
     pub(crate) price_list: u16,
     pub(crate) places: PlaceRefs,
+    /// The channel that it came through; 0 is none.
+    pub(crate) channel: ChannelNo,
     /// What was agreed about its places.
     pub(crate) deals: Deals,
     pub(crate) total_minor: u64,

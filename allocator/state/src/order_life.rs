@@ -181,6 +181,7 @@ impl Shard {
         let hold_slot = self.hold_of(order_slot);
         let order = &self.orders.slab[order_slot];
         let event = &mut self.events[order.event as usize];
+        event.count_channel(order.channel, &order.places, false);
         give_back(event, &order.places, (SeatState::Sold, order_slot), changes);
         event.count_deals(&order.places, &order.deals, false);
         buyer_limit::subtract(&mut event.buyers, order.buyer, order.places.len());

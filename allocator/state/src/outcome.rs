@@ -209,6 +209,8 @@ pub enum Rejection {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// No such channel, or another secret than the channel has.
+    ChannelForbidden,
     /// Before the opening.
     NotOnSale {
         /// When it opens.
@@ -280,6 +282,13 @@ pub enum Rejection {
         /// Every seat that is not withdrawn.
         seats: Vec<SeatNo>,
         /// Areas where fewer places than asked for are withdrawn.
+        areas: Vec<AreaTaken>,
+    },
+    /// What is not everybody's cannot be set aside: all of it, ascending.
+    AllotmentUnavailable {
+        /// Every seat that is held, sold, withdrawn or another channel's.
+        seats: Vec<SeatNo>,
+        /// Areas where fewer places than asked for are everybody's.
         areas: Vec<AreaTaken>,
     },
     /// Areas would have fewer places than are taken: all of them.

@@ -37,6 +37,8 @@ pub struct SeatWord(pub u32);
 
 impl SeatWord {
     pub(crate) const AVAILABLE: Self = Self(0);
+    /// Nobody's, and set aside for a channel: to everybody else as good as held.
+    pub(crate) const SET_ASIDE: Self = Self((SLOTS_MAX - 1) << 2 | SeatState::Held as u32);
 
     /// The word of a state; a slot counts only where somebody owns the seat.
     pub(crate) fn of(state: SeatState, slot: u32) -> Self {
@@ -47,7 +49,7 @@ impl SeatWord {
     }
 
     pub(crate) fn owned(state: SeatState, slot: u32) -> Self {
-        assert!(slot < SLOTS_MAX, "a table has more slots than its limit allows");
+        assert!(slot < SLOTS_MAX - 1, "a table has more slots than its limit allows");
         Self(slot << 2 | state as u32)
     }
 

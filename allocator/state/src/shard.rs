@@ -157,6 +157,7 @@ impl Shard {
         let hold = &self.holds.slab[hold_slot];
         assert!(hold.state.has_seats(), "a hold ended twice");
         let event = &mut self.events[hold.event as usize];
+        event.count_channel(hold.channel(), hold.places(), false);
         give_back(event, hold.places(), (SeatState::Held, hold_slot), changes);
         event.count_deals(hold.places(), hold.deals(), false);
         buyer_limit::subtract(&mut event.buyers, hold.buyer, hold.places().len());
@@ -220,7 +221,7 @@ pub(crate) fn announce_area(event: &EventState, section: SectionNo, changes: &mu
     changes.push(Change::GeneralAdmission {
         event: event.event,
         section,
-        held: stock.held,
+        held: event.shown_held(section),
         sold: stock.sold,
         killed: stock.killed,
     });

@@ -54,6 +54,7 @@ impl Done {
     /// Reads an answer to staff as `put_done` wrote it.
     fn decode_for_staff(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(match r.u8()? {
+            0 => Self::Ok,
             7 => Self::Prepared {
                 event: r.u32("event")?,
                 shard: r.u16("shard")?,

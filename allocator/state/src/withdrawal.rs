@@ -10,7 +10,7 @@ use crate::{
     event::{EventState, PlaceKind, PlaceRef, SectionStock},
     ids::{SeatNo, SectionNo},
     outcome::AreaTaken,
-    seat_word::SeatState,
+    seat_word::{SeatState, SeatWord},
     shard::{announce, announce_area, announce_seats},
 };
 
@@ -24,7 +24,7 @@ pub(crate) fn give_back(
     owner: (SeatState, u32),
     changes: &mut Vec<Change>,
 ) {
-    let settled = event.kills.are_settled();
+    let settled = event.kills.are_settled() && event.channels.is_none();
     if settled && owner.0 == SeatState::Held {
         return event.free_held(places, owner.1, changes);
     }
@@ -38,7 +38,7 @@ pub(crate) fn give_back(
         match place.kind() {
             PlaceKind::Seat(seat) if event.kills.has(seat) => {
                 event.kills.pending -= 1;
-                event.pick(place);
+                event.take_out(seat);
                 doomed.push(place);
             }
             PlaceKind::Seat(_) => others.push(place),
@@ -49,10 +49,9 @@ pub(crate) fn give_back(
         }
     }
     event.transition(&doomed, AVAILABLE, KILLED);
-    for (places, state) in [(&others, SeatState::Available), (&doomed, SeatState::Killed)] {
-        if !places.is_empty() {
-            announce(event, places, state, 0, 0, changes);
-        }
+    event.announce_nobodys(&others, changes);
+    if !doomed.is_empty() {
+        announce(event, &doomed, SeatState::Killed, 0, 0, changes);
     }
 }
 
@@ -74,7 +73,8 @@ impl EventState {
     }
 
     fn owned(&self, seat: SeatNo, state: SeatState) -> bool {
-        self.view.seat_state(seat) == Some(state)
+        let word = self.view.word(seat).filter(|&word| word != SeatWord::SET_ASIDE);
+        word.unwrap_or(SeatWord::AVAILABLE).state() == state
     }
 
     /// Those of the seats that are in this state.
@@ -108,14 +108,15 @@ impl EventState {
             self.kills.remove_seat(seat);
         }
         self.move_seats(&killed, KILLED, AVAILABLE);
-        announce_seats(self, &killed, SeatState::Available, changes);
+        let killed: Vec<PlaceRef> = killed.into_iter().map(PlaceRef::seat).collect();
+        self.announce_nobodys(&killed, changes);
     }
 
     fn move_seats(&mut self, seats: &[SeatNo], from: (SeatState, u32), to: (SeatState, u32)) {
         for &seat in seats {
             let place = PlaceRef::seat(seat);
             if from == AVAILABLE {
-                self.pick(place);
+                self.take_out(seat);
             }
             self.transition(&[place], from, to);
         }
@@ -136,17 +137,24 @@ impl EventState {
         announce_area(self, section, changes);
     }
 
+    /// Places of an area that are neither held nor sold.
+    pub(crate) fn nobodys(&self, section: SectionNo) -> u32 {
+        let stock = &self.stock[usize::from(section)];
+        let capacity = self.seat_map.section(section).and_then(|section| section.area_capacity);
+        capacity.unwrap_or(0) - stock.held - stock.sold
+    }
+
     /// As many places of an area are withdrawn as are to be and are nobody's; the rest that is
     /// nobody's is available.
     pub(crate) fn balance_area(&mut self, section: SectionNo) {
-        let capacity = self.seat_map.section(section).and_then(|section| section.area_capacity);
-        let Some(capacity) = capacity else {
-            return;
-        };
+        let nobodys = self.nobodys(section);
         let stock = &mut self.stock[usize::from(section)];
-        let nobodys = capacity - stock.held - stock.sold;
         stock.killed = self.kills.wanted(section).min(nobodys);
-        stock.available[0] = nobodys - stock.killed;
+        let nobodys = nobodys - stock.killed;
+        stock.available[0] = match &mut self.channels {
+            Some(channels) => channels.deal_area(section, nobodys),
+            None => nobodys,
+        };
         self.show_area(section);
     }
 

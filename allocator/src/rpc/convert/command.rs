@@ -120,7 +120,7 @@ fn terms(message: &pb::HoldCommand) -> Result<Option<Box<HoldTerms>>, Failure> {
         return Err(invalid("types", "must be as many as there are places"));
     }
     let types = message.types.iter().map(|&no| narrow("types", no));
-    Ok(Some(Box::new(HoldTerms { types: types.collect::<Result<_, _>>()? })))
+    Ok(Some(Box::new(HoldTerms { types: types.collect::<Result<_, _>>()?, channel: None })))
 }
 
 fn hold_item(at: usize, item: &pb::HoldItem) -> Result<HoldItem, Failure> {

@@ -72,6 +72,13 @@ pub fn rejection(rejection: &Rejection) -> Failure {
         }
         Rejection::NotFound { what } => super::not_found(what),
         Rejection::Invalid { field, reason } => invalid(field, reason),
+        Rejection::ChannelForbidden => {
+            fail(Code::ChannelForbidden, "there is no such channel, or its key is another")
+        }
+        Rejection::AllotmentUnavailable { seats, areas } => {
+            let detail = "these are held, sold, withdrawn or another channel's";
+            with_places(Code::SeatUnavailable, detail, seats, areas)
+        }
         Rejection::NotOnSale { onsale_at_ms } => {
             at(Code::NotOnSale, "the event opens later", Some(*onsale_at_ms))
         }

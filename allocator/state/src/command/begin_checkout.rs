@@ -195,6 +195,7 @@ impl Shard {
             event: hold.event,
             price_list: hold.price_list,
             places: hold.places().into(),
+            channel: hold.channel(),
             deals: hold.deals().clone(),
             total_minor: event.total_minor(hold.places(), hold.price_list, hold.deals()),
             hold: hold.id,

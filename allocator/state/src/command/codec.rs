@@ -2,10 +2,10 @@
 //! after them the contacts, a part of its own that the hash chain does not see.
 
 use super::{
-    Batch, BeginCheckout, ChangeOnsale, Command, CommandKind, Contact, DropChange, DropRevision,
-    ExtendHold, Hold, KillSeats, LeaseJobs, OpenOnsale, PrepareEvent, PublishEvent, PutApiKey,
-    PutSigningKey, ReleaseHold, RenameTicket, ReturnSeats, SellOverTheCounter, SettleJob, SwapSeat,
-    WakeJob,
+    Batch, BeginCheckout, ChangeOnsale, Command, CommandKind, Contact, DropChange, DropChannel,
+    DropRevision, ExtendHold, Hold, KillSeats, LeaseJobs, OpenOnsale, PrepareEvent, PublishEvent,
+    PutApiKey, PutChannel, PutSigningKey, ReleaseHold, RenameTicket, ReturnSeats,
+    SellOverTheCounter, SettleJob, SwapSeat, WakeJob,
 };
 use crate::{
     codec::{Line, Reader, put_delta, put_u8, put_varint},
@@ -34,7 +34,8 @@ impl CommandKind {
             5 ExtendHold 6 BeginCheckout
             7 SellOverTheCounter 8 LeaseJobs 9 SettleJob 10 WakeJob 11 PrepareEvent
             12 PublishEvent 13 PutApiKey 14 PutSigningKey
-            15 KillSeats 16 ReturnSeats 17 SwapSeat 18 RenameTicket 19 DropChange 20 DropRevision);
+            15 KillSeats 16 ReturnSeats 17 SwapSeat 18 RenameTicket 19 DropChange 20 DropRevision
+            21 PutChannel 22 DropChannel);
     }
 
     fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
@@ -60,6 +61,8 @@ impl CommandKind {
             18 => Self::RenameTicket(Box::new(RenameTicket::decode(r)?)),
             19 => Self::DropChange(DropChange::decode(r)?),
             20 => Self::DropRevision(DropRevision::decode(r)?),
+            21 => Self::PutChannel(Box::new(PutChannel::decode(r)?)),
+            22 => Self::DropChannel(Box::new(DropChannel::decode(r)?)),
             _ => {
                 return Err(DecodeError::Invalid { what: "a command's kind" });
             }

@@ -10,7 +10,7 @@ use crate::{
     error::DecodeError,
     event::{EventState, PlaceRef, PlaceRefs},
     hold as record,
-    ids::{HoldId, TypeNo},
+    ids::{ChannelNo, HoldId, TypeNo},
     offer::Deals,
     outcome::{Done, Held, Outcome, Rejection},
     shard::{Shard, key_tag},
@@ -40,6 +40,10 @@ impl Idempotency {
 }
 
 impl Hold {
+    pub(crate) fn names_channel(&self) -> bool {
+        self.terms.as_ref().is_some_and(|terms| terms.channel.is_some())
+    }
+
     /// Is it certain to fit a line?
     pub(super) fn is_short(&self) -> bool {
         matches!(self.items.as_slice(), [HoldItem::Seats(seats)] if seats.len() <= 8)
@@ -80,21 +84,6 @@ impl Hold {
         let items = (0..items).map(|_| decode_item(r)).collect::<Result<_, _>>()?;
         let terms = if has_terms { Some(Box::new(HoldTerms::decode(r)?)) } else { None };
         Ok(Self { event, hold, idempotency, items, terms })
-    }
-}
-
-impl HoldTerms {
-    fn encode(&self, out: &mut impl Sink) {
-        put_varint(out, self.types.len() as u64);
-        for &no in &self.types {
-            put_varint(out, no.into());
-        }
-    }
-
-    fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let types = r.count(usize::MAX, 1, "types")?;
-        let types = (0..types).map(|_| r.u16("a type")).collect::<Result<_, _>>()?;
-        Ok(Self { types })
     }
 }
 
@@ -196,6 +185,7 @@ impl Shard {
         let wanted = wishes::validate(event, &command.items)?;
         if let Some(terms) = &command.terms {
             check_types(event, &terms.types, wanted)?;
+            channel_of(event, command)?;
         }
         if self.log_time_ms < event.onsale_at_ms {
             return Err(Rejection::NotOnSale { onsale_at_ms: event.onsale_at_ms });
@@ -222,8 +212,10 @@ impl Shard {
         let event = &mut self.events[event_slot as usize];
         let types = command.terms.as_ref().map_or(&[][..], |terms| &terms.types);
         let terms = Terms { types, now: self.log_time_ms };
+        let channel = channel_of(event, command)?;
         let places = match chosen {
             Some(places) => Ok(places),
+            None if channel != 0 => event.pick_in_channel(channel, &command.items, terms),
             None => wishes::pick(event, &command.items, terms),
         };
         let places = places.map_err(|refused| match refused {
@@ -243,7 +235,12 @@ impl Shard {
         if let Some(hoarding) = &mut event.hoarding {
             hoarding.add(command.idempotency.buyer, places.len(), self.log_time_ms);
         }
-        Ok(self.store(command, event_slot, (places, deals), changes))
+        event.count_channel(channel, &places, true);
+        let held = self.store(command, event_slot, (places, deals), changes);
+        if channel != 0 {
+            self.set_channel(command.hold, channel);
+        }
+        Ok(held)
     }
 
     /// What is agreed about picked places; unpicks them where a quota or a price limit refuses.
@@ -270,8 +267,17 @@ impl Shard {
         }
         if deals.is_err() {
             wishes::unpick(event, places.iter().copied());
+            if event.channels.is_some() {
+                event.balance_areas(places);
+            }
         }
         deals
+    }
+
+    fn set_channel(&mut self, hold: HoldId, channel: ChannelNo) {
+        if let Some(slot) = self.holds.slot(hold) {
+            self.holds.slab[slot].set_channel(channel);
+        }
     }
 
     fn store(
@@ -303,6 +309,14 @@ impl Shard {
         self.remember_key(key, KeyOwner::Hold(slot));
         self.schedule_hold(slot, ttl_ms);
         Held { hold: command.hold, held_at_ms: now, expires_at_ms, places: full }
+    }
+}
+
+/// The channel that a hold comes through; 0 where it names none.
+fn channel_of(event: &EventState, command: &Hold) -> Result<ChannelNo, Rejection> {
+    match command.terms.as_ref().and_then(|terms| terms.channel.as_ref()) {
+        Some(entry) => event.admit_to_channel(&entry.key, entry.key_hash.as_ref()),
+        None => Ok(0),
     }
 }
 

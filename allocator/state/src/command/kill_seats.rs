@@ -65,12 +65,18 @@ impl Selection {
         Ok(Self { seats, areas })
     }
 
-    /// Does it make sense for this event?
+    /// Does it make sense for this event, and name anything?
     pub(super) fn check(&self, event: &EventState) -> Result<(), Rejection> {
-        let invalid = |field, reason| Err(Rejection::Invalid { field, reason });
         if self.seats.is_empty() && self.areas.is_empty() {
-            return invalid("seats", "or areas must be named");
+            let reason = "or areas must be named";
+            return Err(Rejection::Invalid { field: "seats", reason });
         }
+        self.check_places(event)
+    }
+
+    /// Does what it names make sense for this event?
+    pub(super) fn check_places(&self, event: &EventState) -> Result<(), Rejection> {
+        let invalid = |field, reason| Err(Rejection::Invalid { field, reason });
         if !self.seats.is_sorted_by(|a, b| a < b) {
             return invalid("seats", "must be ascending, each once");
         }

@@ -8,14 +8,17 @@ mod begin_checkout;
 mod change_onsale;
 mod codec;
 mod drop_change;
+mod drop_channel;
 mod extend_hold;
 mod hold;
+mod hold_terms;
 mod kill_seats;
 mod lease_jobs;
 mod offer;
 mod open_onsale;
 mod prepare_event;
 mod publish_event;
+mod put_channel;
 mod put_key;
 mod release_hold;
 mod rename_ticket;
@@ -27,8 +30,12 @@ mod tick;
 mod wake_job;
 
 pub use drop_change::{DropChange, DropRevision};
+pub use drop_channel::DropChannel;
+pub use hold_terms::{ChannelEntry, HoldTerms};
 pub use kill_seats::{KillSeats, Selection};
 pub use offer::{Offer, PriceLine, Quota, Tier};
+pub use put_channel::PutChannel;
+pub use put_key::{PutApiKey, PutSigningKey};
 pub use rename_ticket::RenameTicket;
 pub use return_seats::ReturnSeats;
 pub use swap_seat::SwapSeat;
@@ -42,7 +49,7 @@ use smallvec::SmallVec;
 
 use crate::ids::{
     BuyerHash, CategoryNo, EventNo, HoldId, JobId, KeyHash, LogTimeMs, OrderId, RequestHash,
-    SeatNo, SectionNo, TypeNo,
+    SeatNo, SectionNo,
 };
 
 /// What one Raft entry carries: commands in order of arrival, and the time the leader gave them.
@@ -102,6 +109,10 @@ pub enum CommandKind {
     SwapSeat(Box<SwapSeat>),
     /// Give tickets another holder's name.
     RenameTicket(Box<RenameTicket>),
+    /// Set places aside for a channel.
+    PutChannel(Box<PutChannel>),
+    /// Forget a channel.
+    DropChannel(Box<DropChannel>),
     /// Never put a refused change of an event in force.
     DropChange(DropChange),
     /// Forget a change that its shard refused (control group).
@@ -150,13 +161,6 @@ pub struct Hold {
     pub items: SmallVec<[HoldItem; 1]>,
     /// What few buyers say beside.
     pub terms: Option<Box<HoldTerms>>,
-}
-
-/// What few buyers say beside their wishes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct HoldTerms {
-    /// Ticket types, one a place, in the order of the wishes; empty: all of the first type.
-    pub types: Vec<TypeNo>,
 }
 
 /// One wish of a hold.
@@ -471,26 +475,6 @@ pub struct PublishEvent {
     pub event_id: Box<str>,
     /// The prepared revision.
     pub revision: u64,
-}
-
-/// Store the SHA-256 of an API key and whose it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PutApiKey {
-    /// SHA-256 of the key.
-    pub key_hash: [u8; 32],
-    /// `organizer`, `support`, `finance` or `operator`.
-    pub role: Box<str>,
-    /// Whose key it is, e.g. an organizer's id.
-    pub owner: Box<str>,
-}
-
-/// Store a public key with which tickets are checked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PutSigningKey {
-    /// Its number, derived from the key by its owner; the same number with another key is refused.
-    pub key_id: u32,
-    /// Ed25519.
-    pub public_key: [u8; 32],
 }
 
 impl std::fmt::Debug for Contact {

@@ -1,7 +1,6 @@
 //! `PutApiKey` and `PutSigningKey`: hashes of API keys and public keys of tickets. Both are
 //! idempotent by content; what is stored is never replaced.
 
-use super::{PutApiKey, PutSigningKey};
 use crate::{
     change::Change,
     codec::{Reader, put_bytes, put_varint},
@@ -11,6 +10,26 @@ use crate::{
     outcome::{Done, Outcome, Rejection},
     shard::Shard,
 };
+
+/// Store the SHA-256 of an API key and whose it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PutApiKey {
+    /// SHA-256 of the key.
+    pub key_hash: [u8; 32],
+    /// `organizer`, `support`, `finance` or `operator`.
+    pub role: Box<str>,
+    /// Whose key it is, e.g. an organizer's id.
+    pub owner: Box<str>,
+}
+
+/// Store a public key with which tickets are checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PutSigningKey {
+    /// Its number, derived from the key by its owner; the same number with another key is refused.
+    pub key_id: u32,
+    /// Ed25519.
+    pub public_key: [u8; 32],
+}
 
 impl PutApiKey {
     pub(super) fn encode(&self, out: &mut Vec<u8>) {

@@ -110,7 +110,7 @@ impl Shard {
         if price_minor != other_minor {
             return Err(Rejection::PriceDiffers { price_minor, other_minor });
         }
-        if event.is_free(command.to_seat) != Some(true) {
+        if !event.is_free_to(command.to_seat, order.channel) {
             return Err(Rejection::SeatUnavailable { seats: vec![command.to_seat] });
         }
         if let Some(offer) = offer {
@@ -125,7 +125,7 @@ impl Shard {
         let order = &mut self.orders.slab[order_slot];
         let event = &mut self.events[order.event as usize];
         let owner = (SeatState::Sold, order_slot);
-        event.pick(PlaceRef::seat(to));
+        event.take_out(to);
         event.transition(&[PlaceRef::seat(to)], (SeatState::Available, 0), owner);
         announce_seats(event, &[to], SeatState::Sold, changes);
         give_back(event, &[PlaceRef::seat(from)], owner, changes);

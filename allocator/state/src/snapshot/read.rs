@@ -13,7 +13,7 @@ use crate::{
     error::DecodeError,
     event::{EventState, PlaceKind, PlaceRef, PlaceRefs},
     hold::{Extension, Hold, HoldState},
-    ids::{HoldId, JobId, OrderId},
+    ids::{ChannelNo, HoldId, JobId, OrderId},
     job::{Job, Settled},
     kills::Kills,
     limits::{COMMAND_BYTES_MAX, DEDUP_ORDER_MS, HOLD_SEATS_MAX, Limits, PRICE_MINOR_MAX},
@@ -73,6 +73,7 @@ impl Shard {
         shard.decode_staff(r)?;
         r.finish()?;
         shard.events.iter_mut().for_each(EventState::restore_kills);
+        shard.events.iter_mut().for_each(EventState::restore_channels);
         shard.restore_queues();
         if shard.check_invariants().is_empty() { Ok(shard) } else { invalid("the state") }
     }
@@ -92,12 +93,15 @@ impl Shard {
         for &place in places {
             let free = match place.kind() {
                 PlaceKind::Seat(seat) => event.is_free(seat) == Some(true),
-                PlaceKind::Area(section) => event.stock[usize::from(section)].available[0] > 0,
+                PlaceKind::Area(section) => event.nobodys(section) > 0,
             };
             if !free {
                 return invalid("a place that two own");
             }
-            event.pick(place);
+            // Where there are channels, areas are dealt anew with each place that is moved.
+            if place.is_seat() || event.channels.is_none() {
+                event.pick(place);
+            }
         }
         event.transition(places, (SeatState::Available, 0), owner);
         Ok(())
@@ -115,7 +119,7 @@ impl Shard {
         let (key, event_slot, state) = (hold.key, hold.event, hold.state);
         let (places, buyer) = (PlaceRefs::from(hold.places()), hold.buyer);
         let held_at_ms = hold.held_at_ms;
-        let deals = hold.deals().clone();
+        let (deals, channel) = (hold.deals().clone(), hold.channel());
         let extensions: Vec<_> = hold.keyed().iter().map(|extension| extension.key).collect();
         let slot = self.holds.insert(hold);
         self.remember_key(key, KeyOwner::Hold(slot));
@@ -131,6 +135,7 @@ impl Shard {
             if let Some(hoarding) = &mut event.hoarding {
                 hoarding.add(buyer, places.len(), held_at_ms);
             }
+            event.count_channel(channel, &places, true);
             event.clock.live += usize::from(state == HoldState::Live);
         }
         Ok(())
@@ -158,6 +163,7 @@ impl Shard {
         if status.has_seats() {
             buyer_limit::add(&mut event.buyers, order.buyer, places.len());
             event.count_deals(&places, &order.deals, true);
+            event.count_channel(order.channel, &places, true);
         }
         if status != OrderStatus::Failed {
             buyer_limit::add(&mut event.emails, order.email, places.len());
@@ -319,6 +325,7 @@ fn decode_event(r: &mut Reader<'_>) -> Read<EventState> {
     if let Some(hoarding) = &mut event.hoarding {
         hoarding.decode_spent(r)?;
     }
+    event.decode_channels(r)?;
     event.buyer_ceiling = buyer_ceiling;
     let in_force = std::mem::take(&mut event.prices);
     event.prices = lists.iter().map(|list| list.as_slice().into()).chain(in_force).collect();
@@ -346,6 +353,12 @@ fn decode_deals(r: &mut Reader<'_>, places: usize) -> Read<Deals> {
         Ok(Deal { price_minor, ticket_type, tier: r.u16("a tier")? })
     };
     Ok(Some((0..places).map(deal).collect::<Read<_>>()?))
+}
+
+/// A channel that there is or was.
+fn decode_channel(r: &mut Reader<'_>, event: &EventState) -> Read<ChannelNo> {
+    let channel = r.u32("a channel")?;
+    if channel <= event.channels_made { Ok(channel) } else { invalid("a channel") }
 }
 
 pub(super) fn decode_place(r: &mut Reader<'_>, event: &EventState) -> Read<PlaceRef> {
@@ -385,11 +398,13 @@ fn decode_hold(r: &mut Reader<'_>, shard: &Shard) -> Read<(Hold, Option<OrderId>
     let event = known_event(shard, event, price_list)?;
     let places = decode_places(r, &shard.events[event as usize])?;
     let deals = decode_deals(r, places.len())?;
+    let channel = decode_channel(r, &shard.events[event as usize])?;
     let idempotency = Idempotency { key, request, buyer, buyer_is_new: false };
     let (head, times) = ((id, &idempotency), (held_at_ms, ttl_ms));
     let mut hold = Hold::granted(head, (event, price_list), times, &places);
     hold.state = state;
     hold.set_deals(deals);
+    hold.set_channel(channel);
     hold.set_extended(extensions, expires_at_ms);
     if let Some(ended_at_ms) = ended_at_ms {
         hold.set_ended(ended_at_ms);
@@ -426,6 +441,7 @@ fn decode_order(r: &mut Reader<'_>, shard: &Shard) -> Read<Order> {
     let event = known_event(shard, event, price_list)?;
     let places = decode_places(r, &shard.events[event as usize])?;
     let deals = decode_deals(r, places.len())?;
+    let channel = decode_channel(r, &shard.events[event as usize])?;
     let total_minor = shard.events[event as usize].total_minor(&places, price_list, &deals);
     Ok(Order {
         id,
@@ -443,6 +459,7 @@ fn decode_order(r: &mut Reader<'_>, shard: &Shard) -> Read<Order> {
         event,
         price_list,
         places,
+        channel,
         deals,
         total_minor,
         hold: HoldId(r.u128()?),

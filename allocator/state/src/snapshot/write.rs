@@ -35,6 +35,7 @@ impl Shard {
             if let Some(hoarding) = &event.hoarding {
                 hoarding.encode_spent(&mut bytes);
             }
+            event.encode_channels(&mut bytes);
         }
         parts.push(Part::Bytes(std::mem::take(&mut bytes)));
         parts.extend([Part::Holds, Part::Orders]);
@@ -139,6 +140,7 @@ pub(super) fn encode_hold(
     out.push(hold.state as u8);
     put_places(hold.places(), out);
     put_deals(hold.deals(), out);
+    put_varint(out, hold.channel().into());
     put_varint(out, hold.keyed().len() as u64);
     for extension in hold.keyed() {
         put_u128(out, extension.key);
@@ -173,6 +175,7 @@ pub(super) fn encode_order(events: &[EventState], order: &Order, out: &mut Vec<u
     put_varint(out, order.price_list.into());
     put_places(&order.places, out);
     put_deals(&order.deals, out);
+    put_varint(out, order.channel.into());
     put_u128(out, order.hold.0);
     put_bytes(out, order.payment_method.as_bytes());
     put_opt_str(out, order.payment_intent.as_deref());

@@ -15,7 +15,7 @@ pub struct Follower {
 }
 
 impl Follower {
-    pub fn follow(&mut self, changes: &[Change]) {
+    pub fn follow(&mut self, changes: &[Change], shard: &Shard) {
         for change in changes {
             match change {
                 Change::Seats { event, state, seats, key_tag, until_ms } => {
@@ -25,6 +25,14 @@ impl Follower {
                 }
                 Change::GeneralAdmission { event, section, held, sold, killed } => {
                     self.areas.insert((*event, *section), (*held, *sold, *killed));
+                }
+                // Its availability goes with it.
+                Change::Event { event, .. } => {
+                    let view = shard.event(*event).expect("event").view();
+                    for no in 0..view.seat_map.sections().len() as u16 {
+                        let area = view.area(no).map(|it| (it.held(), it.sold(), it.killed()));
+                        self.areas.extend(area.map(|area| ((*event, no), area)));
+                    }
                 }
                 Change::Order { order, status, .. } => {
                     self.orders.insert(order.0, *status);
@@ -76,6 +84,7 @@ pub fn states(shard: &Shard, model: &Naive, follower: &Follower) {
             if let command::SectionKind::GeneralAdmission { capacity } = kind {
                 let (held, sold) = model.area(no, section as u16);
                 let killed = model.killed(no, section as u16);
+                let held = model.shown_held(no, section as u16).max(held);
                 expected = [capacity - held - sold - killed, held, sold, killed];
                 let followed = follower.areas.get(&(no, section as u16)).copied();
                 assert_eq!(followed.unwrap_or_default(), (held, sold, killed));
@@ -83,6 +92,7 @@ pub fn states(shard: &Shard, model: &Naive, follower: &Follower) {
             let SectionAvailability { available, held, sold, killed, .. } = availability;
             assert_eq!([available, held, sold, killed], expected, "event {no} section {section}");
         }
+        assert_eq!(shard.event(no).expect("event").channels(), model.channel_views(no));
         let kills = shard.event(no).expect("event").killed_seats();
         let kills = kills.map(|(seat, reason)| (seat, reason.to_owned()));
         assert_eq!(kills.collect::<BTreeMap<_, _>>(), event.kills);
@@ -183,5 +193,7 @@ pub fn next_due(model: &Naive) -> Option<u64> {
     let holds = model.holds.values().filter(|hold| hold.state == HoldState::Live);
     let fences = model.orders.values().filter(|order| undecided(order.status));
     let jobs = model.jobs.values().map(|job| job.due_at()).filter(|&due| due > model.now);
-    holds.map(|hold| hold.expires_at_ms).chain(fences.map(|o| o.fence)).chain(jobs).min()
+    let releases = model.events.keys().flat_map(|&event| model.releases(event));
+    let holds = holds.map(|hold| hold.expires_at_ms).chain(releases);
+    holds.chain(fences.map(|o| o.fence)).chain(jobs).min()
 }

@@ -1,6 +1,8 @@
 //! Turns small random numbers into commands that make sense about as often as not: few seats, few
 //! keys, few leases, so that everything meets everything.
 
+mod channels;
+
 use onsale_state::{
     command::{
         BeginCheckout, ChangeOnsale, Contact, DropChange, DropRevision, ExtendHold, Hold, HoldItem,
@@ -125,7 +127,8 @@ impl Writer {
 
     fn command(&mut self, draft: Draft, model: &Naive) -> CommandKind {
         match draft.kind {
-            0..=31 => self.hold(draft),
+            0..=28 => self.hold(draft, model),
+            29..=31 => self.channel(draft, model),
             32..=34 => self.kill(draft),
             35 | 36 => self.give_back(draft, model),
             37..=39 => self.ticket(draft, model),
@@ -169,7 +172,7 @@ impl Writer {
         }
     }
 
-    fn hold(&mut self, draft: Draft) -> CommandKind {
+    fn hold(&mut self, draft: Draft, model: &Naive) -> CommandKind {
         let idempotency = self.idempotency(draft);
         let hold = if draft.c % 16 == 9 { self.a_hold(draft.a) } else { self.fresh() };
         self.holds.push(hold);
@@ -184,7 +187,10 @@ impl Writer {
         let numbers = [draft.a, draft.b, draft.c, draft.d];
         let items = (0..items).map(|at| item(numbers[at], numbers[at + 1], numbers[at + 2]));
         let items: smallvec::SmallVec<[HoldItem; 1]> = items.collect();
-        let terms = terms(event, &items, draft);
+        let types = types(event, &items, draft);
+        let channel = channels::a_channel(event, draft, model);
+        let terms = (!types.is_empty() || channel.is_some())
+            .then(|| Box::new(HoldTerms { types, channel }));
         CommandKind::Hold(Hold { event, hold: HoldId(hold), idempotency, items, terms })
     }
 
@@ -373,9 +379,9 @@ fn capacities(draft: Draft) -> Vec<(u16, u32)> {
 }
 
 /// Types that mostly fit, where the event has some.
-fn terms(event: u32, items: &[HoldItem], draft: Draft) -> Option<Box<HoldTerms>> {
+fn types(event: u32, items: &[HoldItem], draft: Draft) -> Vec<u16> {
     if draft.c % 4 == 0 || (event != 3 && draft.b % 16 != 1) {
-        return None;
+        return vec![];
     }
     let places: usize = items
         .iter()
@@ -387,7 +393,7 @@ fn terms(event: u32, items: &[HoldItem], draft: Draft) -> Option<Box<HoldTerms>>
     let places = places + usize::from(draft.b % 16 == 2);
     let types = (0..places as u16).map(|nth| (draft.a / 8 + nth * (draft.b % 3)) % 3);
     let types = types.map(|no| if draft.d % 16 == 8 { no + 1 } else { no });
-    Some(Box::new(HoldTerms { types: types.collect() }))
+    types.collect()
 }
 
 fn item(a: u16, b: u16, c: u16) -> HoldItem {

@@ -3,6 +3,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::manual_is_multiple_of)]
 
 mod best_available;
+mod channels;
 mod codec;
 mod compare;
 mod control;

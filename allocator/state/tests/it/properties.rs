@@ -59,7 +59,7 @@ impl Run {
         assert_eq!(self.shard.chain(), self.twin.chain());
         let answers = self.model.apply(batch);
         compare::outcomes(batch, &outcomes, &answers);
-        self.follower.follow(&changes);
+        self.follower.follow(&changes, &self.shard);
         for outcome in &outcomes {
             self.seen.insert(match &outcome.result {
                 Ok(done) if outcome.replayed => {
@@ -74,9 +74,41 @@ impl Run {
             self.seen.insert(format!("{:?}", order.status));
             self.seen.extend(order.failure.map(|failure| format!("{:?}", failure.code)));
         }
+        self.note_channels();
         compare::states(&self.shard, &self.model, &self.follower);
         if self.leasable().iter().any(|job| !leasable.contains(job)) {
             assert!(changes.contains(&Change::JobDue), "nobody tells of a due job");
+        }
+    }
+
+    /// What came of channels.
+    fn note_channels(&mut self) {
+        for (&no, event) in &self.model.events {
+            for channel in &event.channels {
+                let through = self.model.through(no, channel.number);
+                let foreign = |place: &Place| match place.seat {
+                    Some(seat) => !channel.seats.contains(&seat),
+                    None => !channel.areas.contains_key(&place.section),
+                };
+                let released = channel.release_at.is_some_and(|at| at <= self.model.now);
+                let seats = through.iter().any(|place| place.seat.is_some());
+                let areas = through.iter().any(|place| place.seat.is_none());
+                let own = !through.iter().all(foreign);
+                let both = channel.general_too && own && through.iter().any(foreign);
+                let full = channel.areas.keys().any(|&section| {
+                    let (dealt, rest) = self.model.dealt_area(no, section);
+                    dealt[&channel.number] == 0 && rest == 0
+                });
+                let noted = [
+                    (seats && own, "seats of a channel"),
+                    (areas && own, "places of a channel"),
+                    (both, "a channel's and everybody's"),
+                    (released && !through.is_empty(), "held at the release"),
+                    (full && !channel.areas.is_empty(), "less than was set aside"),
+                ];
+                let noted = noted.into_iter().filter(|(is_so, _)| *is_so);
+                self.seen.extend(noted.map(|(_, what)| what.to_owned()));
+            }
         }
     }
 
@@ -143,9 +175,11 @@ fn random_histories_reach_every_outcome_and_every_state() {
         seen.extend(play(limits, &history));
     }
     let expected = [
+        "AllotmentUnavailable",
         "BuyerLimitReached",
         "CapacityBelowTaken",
         "CaptureRefused",
+        "ChannelForbidden",
         "CheckoutBegun",
         "CompanionWithoutAccessible",
         "Confirmed",
@@ -189,7 +223,12 @@ fn random_histories_reach_every_outcome_and_every_state() {
         "replayed Leased",
         "replayed Ok",
         "replayed Settled",
+        "a channel's and everybody's",
         "a copy",
+        "held at the release",
+        "less than was set aside",
+        "places of a channel",
+        "seats of a channel",
     ];
     let missing: Vec<_> = expected.iter().filter(|name| !seen.contains(**name)).collect();
     assert!(missing.is_empty(), "never reached: {missing:?}");

@@ -7,7 +7,9 @@ use onsale_state::{
     *,
 };
 
-use super::{Answer, Naive, NaiveHold, NaiveKey, invalid, places::has_seats, undecided};
+use super::{
+    Answer, Naive, NaiveHold, NaiveKey, channels::Pool, invalid, places::has_seats, undecided,
+};
 
 fn field(at: usize, name: &str) -> &'static str {
     format!("items/{at}/{name}").leak()
@@ -46,6 +48,7 @@ impl Naive {
         let wanted = self.check_items(asked)?;
         let types = asked.terms.as_ref().map_or(&[][..], |terms| &terms.types);
         self.check_types(asked.event, types, wanted)?;
+        self.channel_of(asked)?;
         let open = &event.open;
         if self.now < open.onsale_at_ms {
             return Err(Rejection::NotOnSale { onsale_at_ms: open.onsale_at_ms });
@@ -96,6 +99,7 @@ impl Naive {
         let expires_at_ms = self.now + u64::from(ttl_ms);
         let held = Held { hold: asked.hold, held_at_ms: self.now, expires_at_ms, places };
         let hold = NaiveHold {
+            channel: self.channel_of(asked).expect("it was admitted"),
             event: asked.event,
             key: asked.idempotency.key,
             buyer: asked.idempotency.buyer,
@@ -187,23 +191,14 @@ impl Naive {
             .values()
             .filter(|order| order.event == event && undecided(order.status))
             .map(|order| order.fence);
-        live.chain(fenced).min()
+        live.chain(fenced).chain(self.releases(event)).min()
     }
 
     /// Places left by section; none where seats are numbered.
-    fn places_left(&self, no: u32) -> Vec<u32> {
-        let event = &self.events[&no];
-        (0..event.open.sections.len())
-            .map(|section| {
-                let command::SectionKind::GeneralAdmission { capacity } =
-                    event.open.sections[section].kind
-                else {
-                    return 0;
-                };
-                let (held, sold) = self.area(no, section as u16);
-                capacity - held - sold - self.killed(no, section as u16)
-            })
-            .collect()
+    fn places_left(&self, no: u32, pool: Pool) -> Vec<u32> {
+        let sections = 0..self.events[&no].open.sections.len() as u16;
+        let left = |section| self.capacity(no, section).map_or(0, |_| self.left(no, section, pool));
+        sections.map(left).collect()
     }
 
     /// Companion seats are named with an accessible seat of their section.
@@ -226,7 +221,18 @@ impl Naive {
         if seats.is_empty() { Ok(()) } else { Err(Rejection::CompanionWithoutAccessible { seats }) }
     }
 
+    /// All places from the first pool that has them all.
     pub(super) fn choose(&self, asked: &Hold) -> Result<smallvec::SmallVec<[Place; 4]>, Rejection> {
+        let pools = self.pools(asked).into_iter();
+        let chosen = pools.map(|pool| self.choose_from(asked, pool));
+        chosen.reduce(|first, second| first.or(second)).expect("a pool")
+    }
+
+    fn choose_from(
+        &self,
+        asked: &Hold,
+        pool: Pool,
+    ) -> Result<smallvec::SmallVec<[Place; 4]>, Rejection> {
         let event = &self.events[&asked.event];
         let mut named = BTreeSet::new();
         for item in &asked.items {
@@ -234,7 +240,7 @@ impl Naive {
                 named.extend(seats.iter().copied());
             }
         }
-        let taken = |seat: &u32| self.seat(asked.event, *seat).0 != SeatState::Available;
+        let taken = |seat: &u32| !self.has(asked.event, *seat, pool);
         let seats: Vec<u32> = named.iter().copied().filter(taken).collect();
         if !seats.is_empty() {
             return Err(Rejection::SeatUnavailable { seats });
@@ -250,7 +256,7 @@ impl Naive {
             }
         }
         free.retain(|seat| !named.contains(seat));
-        let mut left = self.places_left(asked.event);
+        let mut left = self.places_left(asked.event, pool);
         let mut places = smallvec::SmallVec::new();
         for item in &asked.items {
             match item {

@@ -14,6 +14,9 @@ type Places = smallvec::SmallVec<[Place; 4]>;
 /// The hold of a command that leaves the choice to us, and how many places it asks for.
 fn wish(command: &Command) -> Option<(&Hold, u16)> {
     let CommandKind::Hold(hold) = &command.kind else { return None };
+    if hold.terms.as_ref().is_some_and(|terms| terms.channel.is_some()) {
+        return None;
+    }
     match hold.items.as_slice() {
         [HoldItem::BestAvailable(wish)] => Some((hold, wish.quantity + wish.companions)),
         _ => None,

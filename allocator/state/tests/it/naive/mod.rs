@@ -2,6 +2,7 @@
 //! linear scans, one owner looked up by asking everybody. Slow on purpose.
 
 mod best;
+mod channels;
 mod hoarding;
 mod holds;
 mod joint;
@@ -9,6 +10,8 @@ mod offers;
 mod orders;
 mod places;
 mod staff;
+
+pub use channels::{NaiveChannel, Pool};
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -44,6 +47,9 @@ pub struct NaiveEvent {
     pub dropped: u64,
     /// Milliseconds of seats by buyer, of holds that came to no order while a rule asked.
     pub spent: BTreeMap<u64, u64>,
+    /// By number.
+    pub channels: Vec<NaiveChannel>,
+    pub channels_made: u32,
 }
 
 #[derive(Clone, Debug)]
@@ -51,6 +57,8 @@ pub struct NaiveHold {
     pub event: u32,
     pub key: u128,
     pub buyer: u64,
+    /// The number of the channel that it came through; 0 is none.
+    pub channel: u32,
     pub state: HoldState,
     pub answer: Held,
     /// The tier that each place took; 0 is none.
@@ -67,6 +75,7 @@ pub struct NaiveOrder {
     pub event: u32,
     pub hold: u128,
     pub hold_key: u128,
+    pub channel: u32,
     pub buyer: u64,
     pub email: u64,
     pub card: u64,
@@ -213,6 +222,7 @@ impl Naive {
             self.spend(hold, self.holds[&hold].expires_at_ms);
             self.end(hold, HoldState::Expired);
         }
+        self.release_allotments();
     }
 
     /// The hold is over; its key lives an hour more.
@@ -257,6 +267,12 @@ impl Naive {
             }
             CommandKind::RenameTicket(asked) => {
                 self.staff(&asked.idempotency, |model| model.rename(asked))
+            }
+            CommandKind::PutChannel(asked) => {
+                self.staff(&asked.idempotency, |model| model.put_channel(asked))
+            }
+            CommandKind::DropChannel(asked) => {
+                self.staff(&asked.idempotency, |model| model.drop_channel(asked))
             }
             CommandKind::DropChange(asked) => self.drop_change(asked),
             CommandKind::DropRevision(asked) => self.drop_revision(asked),
@@ -313,6 +329,8 @@ impl Naive {
                 area_kills: BTreeMap::new(),
                 dropped: 0,
                 spent: BTreeMap::new(),
+                channels: Vec::new(),
+                channels_made: 0,
             },
         );
         (false, Ok(Done::Ok))

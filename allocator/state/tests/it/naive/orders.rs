@@ -102,6 +102,7 @@ impl Naive {
             event: hold.event,
             hold: hold_id.0,
             hold_key: hold.key,
+            channel: hold.channel,
             buyer: hold.buyer,
             email: checkout.map_or(0, |checkout| checkout.email),
             card: checkout.and_then(|checkout| checkout.card).unwrap_or(0),

@@ -34,7 +34,17 @@ pub fn seats(open: &OpenOnsale) -> Vec<NaiveSeat> {
 pub type SeatFacts = (SeatState, u64, u64);
 
 impl Naive {
+    /// As readers see it: who is set aside for a channel is as good as held.
     pub fn seat(&self, event: u32, seat: u32) -> SeatFacts {
+        let facts = self.plain_seat(event, seat);
+        match self.set_aside_until(event, seat) {
+            Some(until) if facts.0 == SeatState::Available => (SeatState::Held, until, 0),
+            _ => facts,
+        }
+    }
+
+    /// Whoever's it would be if it were somebody's.
+    pub fn plain_seat(&self, event: u32, seat: u32) -> SeatFacts {
         let has = |places: &[Place]| places.iter().any(|place| place.seat == Some(seat));
         for hold in self.holds.values().filter(|hold| hold.event == event) {
             if !has(&hold.answer.places) {

@@ -11,7 +11,7 @@ use onsale_state::{
     *,
 };
 
-use super::{Answer, HOUR, Naive, NaiveKey, invalid, orders::number_of};
+use super::{Answer, HOUR, Naive, NaiveKey, channels::Pool, invalid, orders::number_of};
 
 impl Naive {
     /// Answers a repeat as before, remembers what is new.
@@ -68,12 +68,19 @@ impl Naive {
     }
 
     fn check_selection(&self, no: u32, places: &Selection) -> Result<(), Rejection> {
-        let Some(event) = self.events.get(&no) else {
+        if !self.events.contains_key(&no) {
             return Err(Rejection::NotFound { what: "event" });
-        };
+        }
         if places.seats.is_empty() && places.areas.is_empty() {
             return invalid("seats");
         }
+        self.check_places(no, places)
+    }
+
+    pub(super) fn check_places(&self, no: u32, places: &Selection) -> Result<(), Rejection> {
+        let Some(event) = self.events.get(&no) else {
+            return Err(Rejection::NotFound { what: "event" });
+        };
         let unique: BTreeSet<u32> = places.seats.iter().copied().collect();
         if !unique.iter().eq(&places.seats)
             || unique.iter().any(|&s| s as usize >= event.seats.len())
@@ -100,7 +107,7 @@ impl Naive {
         self.check_selection(no, &asked.places)?;
         let in_state = |state| {
             let seats = asked.places.seats.iter().copied();
-            seats.filter(|&seat| self.seat(no, seat).0 == state).collect::<Vec<u32>>()
+            seats.filter(|&seat| self.plain_seat(no, seat).0 == state).collect::<Vec<u32>>()
         };
         let seats = in_state(SeatState::Sold);
         let too_many = |&(section, places): &(u16, u32)| {
@@ -190,7 +197,7 @@ impl Naive {
         if price_minor != other_minor {
             return Err(Rejection::PriceDiffers { price_minor, other_minor });
         }
-        if self.seat(order.event, asked.to_seat).0 != SeatState::Available {
+        if !self.has(order.event, asked.to_seat, Pool::Both(order.channel)) {
             return Err(Rejection::SeatUnavailable { seats: vec![asked.to_seat] });
         }
         self.check_move(order.event, &old, &place)?;
