@@ -51,7 +51,8 @@ pub(crate) struct SeatLabel<'a> {
 impl SeatLabel<'_> {
     /// The seat's public id.
     pub(crate) fn seat_id(&self) -> String {
-        format!("{}-{}-{}", self.section, self.row, self.number)
+        // By hand: it is made for every seat of an answer.
+        [self.section, "-", self.row, "-", itoa::Buffer::new().format(self.number)].concat()
     }
 }
 

@@ -47,6 +47,8 @@ pub const LABEL_CHARS_MAX: usize = 32;
 pub const LABEL_BYTES_MAX: usize = 64;
 /// Bytes of an encoded event document; the state machine's own bound.
 pub const DOCUMENT_BYTES_MAX: usize = 2 << 20;
+/// Characters of an event id in a request; ours have fewer.
+pub const EVENT_ID_CHARS_MAX: usize = 64;
 /// Characters of a seat id.
 pub const SEAT_ID_CHARS_MAX: usize = 3 * LABEL_CHARS_MAX;
 /// Characters of a buyer's e-mail address.

@@ -123,8 +123,8 @@ pub(crate) fn see_other(location: &str) -> Reply {
 }
 
 /// Sets a header; a value that no header can have is left out.
-pub(crate) fn set(reply: &mut Reply, name: HeaderName, value: &str) {
-    if let Ok(value) = HeaderValue::from_str(value) {
+pub(crate) fn set(reply: &mut Reply, name: HeaderName, value: impl Into<String>) {
+    if let Ok(value) = HeaderValue::try_from(value.into()) {
         reply.headers_mut().append(name, value);
     }
 }

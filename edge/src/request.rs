@@ -18,6 +18,8 @@ use serde_json::Value;
 use crate::{auth::Staff, json, limits, problem::Problem};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Hexadecimal digits of a request's number: 2^48 of them are more than an edge ever answers.
+const NUMBER_DIGITS: usize = 12;
 /// Header with the token that proves a hold.
 pub(crate) const HOLD_TOKEN: HeaderName = HeaderName::from_static("hold-token");
 /// Header with the token that proves an order.
@@ -55,10 +57,15 @@ impl Request {
         self.parts.headers.get(name)?.to_str().ok()
     }
 
+    /// The bytes of a body that says it is JSON.
+    pub(crate) fn json_body(&self) -> Result<&[u8], Problem> {
+        self.content_type("application/json")?;
+        Ok(&self.body)
+    }
+
     /// The body as JSON.
     pub(crate) fn json(&self) -> Result<Value, Problem> {
-        self.content_type("application/json")?;
-        json::parse(&self.body).map_err(|fault| Problem::fields(vec![fault]))
+        json::parse(self.json_body()?).map_err(|fault| Problem::fields(vec![fault]))
     }
 
     /// The body as JSON, or nothing where the route needs none.
@@ -239,7 +246,8 @@ impl RequestIds {
     pub(crate) fn new() -> Result<RequestIds, getrandom::Error> {
         let mut random = [0; 6];
         getrandom::fill(&mut random)?;
-        let prefix = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        let prefix = random.iter().map(|byte| format!("{byte:02x}"));
+        let prefix = std::iter::once("req_".to_owned()).chain(prefix).collect();
         Ok(RequestIds { prefix, next: AtomicU64::new(1) })
     }
 
@@ -252,7 +260,12 @@ impl RequestIds {
             return given.clone();
         }
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let id = format!("req_{}{number:08x}", self.prefix);
+        let mut id = String::with_capacity(self.prefix.len() + NUMBER_DIGITS);
+        id.push_str(&self.prefix);
+        for place in (0..NUMBER_DIGITS).rev() {
+            let digit = number >> (place * 4) & 15;
+            id.extend(char::from_digit(u32::try_from(digit).unwrap_or(0), 16));
+        }
         HeaderValue::try_from(id).unwrap_or(HeaderValue::from_static("req_"))
     }
 }

@@ -40,7 +40,7 @@ impl Session {
     /// Gives the cookie to who had none.
     pub(crate) fn set_cookie(&self, reply: &mut Reply, secret: &Secret, secure: bool) {
         if self.is_new {
-            let value = format!("{}.{}", self.id, signature(&self.id, secret));
+            let value = [self.id.as_str(), ".", &signature(&self.id, secret)].concat();
             set_cookie(reply, COOKIE, &value, "/", 30 * 24 * 3600, secure);
         }
     }
@@ -69,10 +69,20 @@ pub(crate) fn set_cookie(
     secure: bool,
 ) {
     let secure = if secure { "; Secure" } else { "" };
-    let text = format!(
-        "{name}={value}; Path={path}; Max-Age={max_age_seconds}; HttpOnly; SameSite=Lax{secure}"
-    );
-    crate::reply::set(reply, http::header::SET_COOKIE, &text);
+    // By hand: every new buyer's hold sets one.
+    let text = [
+        name,
+        "=",
+        value,
+        "; Path=",
+        path,
+        "; Max-Age=",
+        itoa::Buffer::new().format(max_age_seconds),
+        "; HttpOnly; SameSite=Lax",
+        secure,
+    ]
+    .concat();
+    crate::reply::set(reply, http::header::SET_COOKIE, text);
 }
 
 #[cfg(test)]

@@ -33,6 +33,8 @@ pub const FOLLOW_TRIES_QUIET: u32 = 16;
 pub const STREAM_QUEUE_MAX: usize = 8_192;
 /// Commands in one stream message.
 pub const STREAM_BATCH_MAX: usize = 512;
+/// How often a message waits for what is ready to go with it, as long as there is more each time.
+pub const STREAM_GATHER_YIELDS: usize = 8;
 /// Messages that wait for the connection.
 pub const STREAM_MESSAGES_MAX: usize = 64;
 

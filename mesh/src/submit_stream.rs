@@ -107,18 +107,29 @@ async fn write(
 ) {
     let mut ready = Vec::with_capacity(limits::STREAM_BATCH_MAX);
     while queue.recv_many(&mut ready, limits::STREAM_BATCH_MAX).await > 0 {
-        // Requests that other tasks are about to hand over go out in the same message.
+        gather(queue, &mut ready).await;
+        let items = {
+            let mut unanswered = unanswered.lock();
+            ready.drain(..).map(|waiting| unanswered.tag(waiting)).collect()
+        };
+        if requests.send(SubmitRequest { items }).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Requests that other tasks are about to hand over go out in the same message: a message costs
+/// about what ten commands in it do.
+async fn gather(queue: &mut mpsc::Receiver<Waiting>, ready: &mut Vec<Waiting>) {
+    for _ in 0..limits::STREAM_GATHER_YIELDS {
+        let before = ready.len();
         tokio::task::yield_now().await;
         while ready.len() < limits::STREAM_BATCH_MAX
             && let Ok(waiting) = queue.try_recv()
         {
             ready.push(waiting);
         }
-        let items = {
-            let mut unanswered = unanswered.lock();
-            ready.drain(..).map(|waiting| unanswered.tag(waiting)).collect()
-        };
-        if requests.send(SubmitRequest { items }).await.is_err() {
+        if ready.len() == before {
             return;
         }
     }

@@ -62,14 +62,20 @@ pub(super) fn entry(
     changes: &[Change],
     shard: &Shard,
 ) -> Option<Bytes> {
-    let changes: Vec<pb::FeedChange> = changes
-        .iter()
-        .filter_map(|change| Some(pb::FeedChange { kind: Some(kind(change, shard)?) }))
-        .collect();
-    if changes.is_empty() {
+    let mut said: Vec<pb::FeedChange> = Vec::new();
+    for change in changes {
+        // A batch of holds is one change to followers, not one for each of them.
+        if let Some(Kind::Seats(run)) = said.last_mut().and_then(|last| last.kind.as_mut())
+            && goes_on(run, change)
+        {
+            continue;
+        }
+        said.extend(kind(change, shard).map(|kind| pb::FeedChange { kind: Some(kind) }));
+    }
+    if said.is_empty() {
         return None;
     }
-    let content = Content::Changes(pb::FeedChanges { changes });
+    let content = Content::Changes(pb::FeedChanges { changes: said });
     Some(response(index, log_time_ms, Some(content)))
 }
 
@@ -133,13 +139,27 @@ fn everything(shard: &Shard) -> impl Iterator<Item = Kind> {
     events.chain(documents).chain(api_keys).chain(signing_keys)
 }
 
+/// Takes a change of the same kind into the run before it, if it is one.
+fn goes_on(run: &mut pb::SeatsChanged, change: &Change) -> bool {
+    let Change::Seats { event, state, seats, key_tag, until_ms } = change else {
+        return false;
+    };
+    let to = u32::from(*state as u8);
+    let same = (run.event_no, run.state, run.until_ms) == (*event, to, *until_ms);
+    if same {
+        run.seats.extend_from_slice(seats);
+        run.key_tags.resize(run.seats.len(), *key_tag);
+    }
+    same
+}
+
 fn kind(change: &Change, shard: &Shard) -> Option<Kind> {
     Some(match change {
         Change::Seats { event, state, seats, key_tag, until_ms } => Kind::Seats(pb::SeatsChanged {
             event_no: *event,
             state: u32::from(*state as u8),
             seats: seats.to_vec(),
-            key_tag: *key_tag,
+            key_tags: vec![*key_tag; seats.len()],
             until_ms: *until_ms,
         }),
         Change::GeneralAdmission { event, section, held, sold, killed } => {

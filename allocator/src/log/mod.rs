@@ -57,7 +57,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use crossbeam::channel::bounded;
+use crossbeam::{channel::bounded, sync::Parker};
 use parking_lot::Mutex;
 
 use self::{
@@ -235,8 +235,10 @@ impl Log {
         };
         let status = Arc::new(Status::default());
         let (queue, requests) = bounded::<Message>(config.queue_max);
+        let parker = Parker::new();
         let core = Core {
             queue,
+            writer: parker.unparker().clone(),
             unread: requests.clone(),
             status: Arc::clone(&status),
             record_bytes_max: config.record_bytes_max(),
@@ -244,7 +246,7 @@ impl Log {
         let writer = Writer::begin(config, disk, lock, ledger, segments, tail, status)?;
         let writer = std::thread::Builder::new()
             .name("log-writer".to_owned())
-            .spawn(move || writer.run(requests, fatal))
+            .spawn(move || writer.run(requests, &parker, fatal))
             .map_err(|error| LogError::System(error.to_string()))?;
         let shards = shards.into_iter().map(|(no, ram)| (no, Arc::new(Mutex::new(ram)))).collect();
         let log = Self { core: Arc::new(core), shards: Mutex::new(shards), writer: Some(writer) };
@@ -271,7 +273,9 @@ impl Log {
     /// nobody adds to must not stay for ever in a segment that is never full.
     pub fn begin_segment(&self) {
         // A full queue fills the segment by itself.
-        let _ = self.core.queue.try_send(Message::Roll);
+        if self.core.queue.try_send(Message::Roll).is_ok() {
+            self.core.writer.unpark();
+        }
     }
 
     /// Totals since the opening.
@@ -298,7 +302,7 @@ impl Log {
         let Some(writer) = self.writer.take() else {
             return;
         };
-        let _ = self.core.queue.send(Message::Stop);
+        self.core.send(Message::Stop);
         if writer.thread().id() != std::thread::current().id() {
             let _ = writer.join();
         }

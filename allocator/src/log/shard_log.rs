@@ -16,7 +16,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use crossbeam::channel::{Receiver, Sender};
+use crossbeam::{
+    channel::{Receiver, Sender},
+    sync::Unparker,
+};
 use parking_lot::Mutex;
 
 use super::{
@@ -112,10 +115,21 @@ impl Ram {
 /// What all handles of a log share.
 pub(crate) struct Core {
     pub(crate) queue: Sender<Message>,
+    /// Wakes the writer.
+    pub(crate) writer: Unparker,
     /// The other end: a bounded channel keeps what is in it when its reader goes.
     pub(crate) unread: Receiver<Message>,
     pub(crate) status: Arc<Status>,
     pub(crate) record_bytes_max: usize,
+}
+
+impl Core {
+    /// Hands the writer a message, waiting while its queue is full.
+    pub(crate) fn send(&self, message: Message) {
+        // Its reader is gone only when the writer has ended, which `submit` sees.
+        let _ = self.queue.send(message);
+        self.writer.unpark();
+    }
 }
 
 /// A shard's marks and the extent of its entries.
@@ -308,7 +322,7 @@ impl ShardLog {
         if let Some(reason) = self.core.status.poison() {
             return done.call(Err(io::Error::other(format!("the log has stopped: {reason}"))));
         }
-        let _ = self.core.queue.send(Message::Write(Request { records, done }));
+        self.core.send(Message::Write(Request { records, done }));
         // Either the writer, which first says that it ends and then empties the queue, has seen
         // this request, or we see here that it has ended.
         if self.core.status.has_ended() {

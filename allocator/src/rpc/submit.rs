@@ -13,7 +13,7 @@ use std::{
 };
 
 use futures_util::{Stream, StreamExt as _, stream};
-use metrics::gauge;
+use metrics::{Gauge, gauge};
 use onsale_mesh::{Deadline, Failure};
 use onsale_proto::{
     Code,
@@ -35,10 +35,11 @@ use crate::{
 struct Flow {
     groups: Groups,
     collector: Arc<Collector>,
-    /// Answers that need no shard: items that could not be read.
     unanswered: AtomicUsize,
+    unanswered_of_all: Gauge,
     /// Told when there is room again, and when the incoming side has ended.
     room: Notify,
+    /// Answers that need no shard: items that could not be read.
     refused: parking_lot::Mutex<Vec<SubmitAnswer>>,
     refused_ready: Notify,
 }
@@ -62,6 +63,7 @@ pub(crate) fn serve(
         groups,
         collector: Arc::default(),
         unanswered: AtomicUsize::new(0),
+        unanswered_of_all: gauge!(STREAM_UNANSWERED),
         room: Notify::new(),
         refused: parking_lot::Mutex::default(),
         refused_ready: Notify::new(),
@@ -88,7 +90,7 @@ async fn read(flow: Arc<Flow>, mut items: Streaming<SubmitRequest>) {
                 flow.room.notified().await;
             }
             flow.unanswered.fetch_add(1, Ordering::AcqRel);
-            gauge!(STREAM_UNANSWERED).increment(1.0);
+            flow.unanswered_of_all.increment(1.0);
             let tag = item.tag;
             if let Err(outcome) = dispatch(&flow, item, now) {
                 let outcome = Some(*outcome);
@@ -134,7 +136,7 @@ fn answers(
         let rest = ready.split_off(ready.len().min(STREAM_ANSWERS_MAX));
         let count = ready.len();
         flow.unanswered.fetch_sub(count, Ordering::AcqRel);
-        gauge!(STREAM_UNANSWERED).decrement(count as f64);
+        flow.unanswered_of_all.decrement(count as f64);
         flow.room.notify_one();
         Some((Ok(SubmitResponse { answers: ready }), (flow, reading, rest)))
     })
@@ -143,7 +145,7 @@ fn answers(
 impl Drop for Flow {
     fn drop(&mut self) {
         STREAMS.fetch_sub(1, Ordering::Relaxed);
-        gauge!(STREAM_UNANSWERED).decrement(*self.unanswered.get_mut() as f64);
+        self.unanswered_of_all.decrement(*self.unanswered.get_mut() as f64);
     }
 }
 

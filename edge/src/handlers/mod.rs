@@ -17,6 +17,7 @@ pub(crate) mod offer_form;
 pub(crate) mod orders;
 pub(crate) mod organizer;
 pub(crate) mod places;
+pub(crate) mod plain_wish;
 pub(crate) mod reserve;
 pub(crate) mod support;
 pub(crate) mod wish;

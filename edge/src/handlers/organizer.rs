@@ -51,7 +51,7 @@ pub(crate) async fn create(edge: Arc<Edge>, request: Request) -> Result<Reply, P
     let answer = edge.shards.create_event(message, request.deadline).await?;
     let made = decoded(&answer.document)?;
     let mut reply = event_reply(StatusCode::CREATED, &made);
-    reply::set(&mut reply, header::LOCATION, &format!("/v1/events/{}", made.event_id));
+    reply::set(&mut reply, header::LOCATION, format!("/v1/events/{}", made.event_id));
     reply::mark_replayed(&mut reply, answer.replayed && made.event_id != event_id);
     edge.documents.learn(made);
     Ok(reply)

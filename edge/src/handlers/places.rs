@@ -52,9 +52,8 @@ fn write_place(out: &mut Vec<u8>, view: &EventView, place: &Place) {
 
 /// Writes a name and a number.
 pub(crate) fn write_number(out: &mut Vec<u8>, name: &str, number: u64) {
-    use std::io::Write as _;
-    // Writing to a vector cannot fail.
-    let _ = write!(out, "{name}{number}");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 /// A place's public seat id; none in general admission.

@@ -15,6 +15,7 @@ use onsale_proto::{
 
 use super::{
     places::{self, write_number},
+    plain_wish,
     wish::Wishes,
 };
 use crate::{
@@ -38,7 +39,10 @@ pub(crate) struct Granted {
 /// `POST /v1/reserve`
 pub(crate) async fn reserve(edge: Arc<Edge>, request: Request) -> Result<Reply, Problem> {
     let key = idempotency::required(request.headers())?;
-    let wishes = Wishes::read(&request.json()?)?;
+    let wishes = match plain_wish::read(request.json_body()?) {
+        Some(wishes) => wishes,
+        None => Wishes::read(&request.json()?)?,
+    };
     let view = edge.documents.get(&wishes.event_id, request.deadline).await?;
     let (key, session) = identify(&edge, &request, &wishes.event_id, &key);
     let granted = hold(&edge, &view, &wishes, (key, &session), request.deadline).await?;

@@ -90,7 +90,7 @@ impl Wishes {
 
     fn read_object(body: &Value, faults: &mut Faults) -> Option<Wishes> {
         let object = Object::read(body, At::Root, &REQUEST_FIELDS, faults)?;
-        let event_id = object.need_text("event_id", 1..=64, faults);
+        let event_id = object.need_text("event_id", 1..=limits::EVENT_ID_CHARS_MAX, faults);
         let listed = object.get("items").is_some();
         let (items, types) = if listed {
             for name in ["seat_ids", "quantity", "types"].iter().chain(&CHOICE_FIELDS) {
