@@ -52,6 +52,19 @@ pub(crate) fn type_key(document: &EventDocument, place: u32) -> Option<&str> {
     document.types.get(place).map(|one| one.key.as_str())
 }
 
+/// A ticket type's name by its place; empty where the event has no types.
+pub(crate) fn type_name(document: &EventDocument, place: u32) -> &str {
+    let place = usize::try_from(place).ok();
+    let one = place.and_then(|place| document.types.get(place));
+    one.map_or("", |one| if one.name.is_empty() { &one.key } else { &one.name })
+}
+
+/// What a type costs in a category: the price that stays, and early ones.
+pub(crate) fn asked(category: &PriceCategory, ticket_type: u32) -> (u64, &[Tier]) {
+    let own = category.prices.iter().find(|price| price.r#type == ticket_type);
+    own.map_or((category.price_minor, &category.tiers[..]), |own| (own.price_minor, &own.tiers[..]))
+}
+
 /// Prices of types that differ from the category's.
 pub(crate) fn prices<'a>(
     document: &'a EventDocument,

@@ -41,6 +41,11 @@ impl Mix {
         Mix(mix)
     }
 
+    /// So many places of each type; every number is from 1.
+    pub(crate) fn of(asked: Vec<(String, u32)>) -> Mix {
+        Mix(asked)
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

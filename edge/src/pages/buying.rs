@@ -9,16 +9,15 @@ use onsale_proto::id;
 
 use super::{
     HOLD_COOKIE, HOLD_COOKIE_SECONDS, ORDER_COOKIE, ORDER_COOKIE_SECONDS, lasting, moment, money,
-    page,
+    page, wish_form,
 };
 use crate::{
     handlers::{
         checkout::{self, Checkout},
         holds, places,
         reserve::{self, identify},
-        wish::{Choice, Wish, Wishes},
     },
-    idempotency,
+    idempotency, offer_view,
     problem::Problem,
     reply::{self, Reply},
     request::{Form, Request},
@@ -26,8 +25,9 @@ use crate::{
     session::set_cookie,
 };
 
-struct Line {
+struct Line<'a> {
     what: String,
+    ticket_type: &'a str,
     price: String,
 }
 
@@ -38,7 +38,8 @@ struct HoldPage<'a> {
     event_id: &'a str,
     event: &'a str,
     state: &'a str,
-    lines: Vec<Line>,
+    typed: bool,
+    lines: Vec<Line<'a>>,
     total: String,
     remaining: String,
     expires: String,
@@ -53,8 +54,8 @@ pub(crate) async fn reserve(edge: Arc<Edge>, request: Request) -> Result<Reply, 
     let form = request.form()?;
     let key = form_key(&form)?;
     let event_id = request.param(0);
-    let wishes = wishes(event_id, &form)?;
     let view = edge.documents.get(event_id, request.deadline).await?;
+    let wishes = wish_form::wishes(&view, &form)?;
     let (key, session) = identify(&edge, &request, event_id, key);
     let granted = reserve::hold(&edge, &view, &wishes, (key, &session), request.deadline).await?;
     let path = format!("/holds/{}", id::format(id::HOLD, granted.hold));
@@ -70,30 +71,6 @@ fn form_key(form: &Form) -> Result<&str, Problem> {
     let key = form.get("key").unwrap_or("");
     idempotency::check(key).map_err(|detail| Problem::field("key", detail))?;
     Ok(key)
-}
-
-fn wishes(event_id: &str, form: &Form) -> Result<Wishes, Problem> {
-    let quantity = form.get("quantity").and_then(|text| text.parse::<u32>().ok());
-    let quantity = quantity
-        .filter(|quantity| (1..=64).contains(quantity))
-        .ok_or_else(|| Problem::field("quantity", "must be a whole number from 1"))?;
-    let (category, section) = match form.get("where").and_then(|text| text.split_once(':')) {
-        Some(("c", key)) => (Some(key.to_owned()), None),
-        Some(("s", key)) => (None, Some(key.to_owned())),
-        _ => (None, None),
-    };
-    Ok(Wishes {
-        event_id: event_id.to_owned(),
-        types: vec![super::super::handlers::mix::Mix::default()],
-        items: vec![Wish::Places(Choice {
-            quantity,
-            category,
-            section,
-            accessible: form.get("accessible").is_some(),
-            ..Choice::default()
-        })],
-        listed: false,
-    })
 }
 
 /// The hold that the path names, if the browser has its token.
@@ -115,6 +92,7 @@ pub(crate) async fn hold(edge: Arc<Edge>, request: Request) -> Result<Reply, Pro
             let section = view.section(place.section);
             section.map_or_else(String::new, |section| section.name.clone())
         }),
+        ticket_type: offer_view::type_name(&view.document, place.ticket_type),
         price: money(place.price_minor, currency),
     });
     let total = state.places.iter().map(|place| place.price_minor).sum();
@@ -124,6 +102,7 @@ pub(crate) async fn hold(edge: Arc<Edge>, request: Request) -> Result<Reply, Pro
         event_id: &state.event_id,
         event: &view.document.name,
         state: &state.state,
+        typed: !view.document.types.is_empty(),
         lines: lines.collect(),
         total: money(total, currency),
         remaining: lasting(holds::remaining_seconds(&state)),

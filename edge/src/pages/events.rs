@@ -5,13 +5,13 @@
 use std::sync::Arc;
 
 use askama::Template;
-use onsale_proto::catalog::EventDocument;
+use onsale_proto::catalog::{EventDocument, PriceCategory, TicketType, Tier};
 
-use super::{moment, money, page};
+use super::{moment, money, page, wish_form::type_field};
 use crate::{
     handlers::events::{filters, status_now},
     idempotency,
-    offer_view::price_from,
+    offer_view::{self, price_from},
     problem::Problem,
     reply::Reply,
     request::{Form, Request, encode},
@@ -37,6 +37,19 @@ struct ListPage<'a> {
     filtered: bool,
 }
 
+/// A ticket type's field in the form.
+struct TypeField<'a> {
+    field: String,
+    name: &'a str,
+}
+
+/// What a category costs.
+struct PriceRow<'a> {
+    category: &'a str,
+    /// For each ticket type, or once where there are none: the price that stays, then early ones.
+    prices: Vec<Vec<String>>,
+}
+
 struct Place {
     value: String,
     name: String,
@@ -54,6 +67,10 @@ struct EventPage<'a> {
     status: &'static str,
     categories: Vec<Place>,
     sections: Vec<Place>,
+    types: Vec<TypeField<'a>>,
+    prices: Vec<PriceRow<'a>>,
+    accessible: bool,
+    companions: bool,
     quantity_max: u32,
     key: String,
 }
@@ -73,6 +90,38 @@ fn place(document: &EventDocument) -> String {
         "" => document.venue.clone(),
         city => format!("{}, {city}", document.venue),
     }
+}
+
+fn type_fields(document: &EventDocument) -> Vec<TypeField<'_>> {
+    let field = |(no, one): (u32, &TicketType)| TypeField {
+        field: type_field(&one.key),
+        name: offer_view::type_name(document, no),
+    };
+    (0..).zip(&document.types).map(field).collect()
+}
+
+fn price_rows(document: &EventDocument) -> Vec<PriceRow<'_>> {
+    fn of<'a>(document: &EventDocument, category: &'a PriceCategory) -> PriceRow<'a> {
+        let types = u32::try_from(document.types.len()).unwrap_or(0).max(1);
+        let prices = (0..types).map(|no| {
+            let (price, tiers) = offer_view::asked(category, no);
+            let early = tiers.iter().map(|tier| early(tier, &document.currency));
+            std::iter::once(money(price, &document.currency)).chain(early).collect()
+        });
+        PriceRow { category: &category.name, prices: prices.collect() }
+    }
+    document.categories.iter().map(|category| of(document, category)).collect()
+}
+
+fn early(tier: &Tier, currency: &str) -> String {
+    let mut text = money(tier.price_minor, currency);
+    if let Some(count) = tier.count {
+        text.push_str(&format!(" for the first {count}"));
+    }
+    if let Some(until_ms) = tier.until_ms {
+        text.push_str(&format!(" until {}", moment(until_ms)));
+    }
+    text
 }
 
 /// `GET /`
@@ -138,6 +187,7 @@ pub(crate) async fn event(edge: Arc<Edge>, request: Request) -> Result<Reply, Pr
             .sum(),
     });
     let rules = document.rules.unwrap_or_default();
+    let rows = || document.sections.iter().flat_map(|section| &section.rows);
     page(&EventPage {
         event: document,
         place: place(document),
@@ -146,6 +196,10 @@ pub(crate) async fn event(edge: Arc<Edge>, request: Request) -> Result<Reply, Pr
         status: status_now(&edge, document),
         categories: categories.collect(),
         sections: sections.collect(),
+        types: type_fields(document),
+        prices: price_rows(document),
+        accessible: rows().any(|row| !row.accessible.is_empty()),
+        companions: rows().any(|row| !row.companion.is_empty()),
         quantity_max: rules.seats_per_order_max.max(1),
         key: idempotency::new_key()?,
     })

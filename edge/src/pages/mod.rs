@@ -7,6 +7,7 @@ pub(crate) mod buying;
 pub(crate) mod events;
 pub(crate) mod order;
 pub(crate) mod reference;
+mod wish_form;
 
 use askama::Template;
 use http::StatusCode;

@@ -89,6 +89,44 @@ async fn a_ticket_is_bought_without_a_script() {
 }
 
 #[tokio::test]
+async fn ticket_types_are_chosen_by_number() {
+    let fixture = Fixture::start().await;
+    let at = &fixture.address;
+    fixture.backend.set_types(&["adult", "child"]);
+    let event = html(&ask("GET", &format!("/events/{EVENT}")).send(at).await);
+    assert!(!event.contains("name=\"quantity\""), "the types say how many");
+    for field in ["name=\"type.adult\"", "name=\"type.child\"", "<th scope=\"col\">child</th>"] {
+        assert!(event.contains(field), "no {field}: {event}");
+    }
+    let reserve = |fields: &[(&str, &str)]| {
+        let key = format!("key {fields:?}").replace('"', "'");
+        let fields = [&[("key", key.as_str())], fields].concat();
+        ask("POST", &format!("/events/{EVENT}/reserve")).form(&fields)
+    };
+    let held = reserve(&[("type.adult", "1"), ("type.child", "2")]).send(at).await;
+    assert_eq!(held.status, 303, "{}", held.text());
+    let path = held.header("location").expect("a hold's page").to_owned();
+    let cookies = held.cookies();
+    let token = cookies.iter().find(|cookie| cookie.starts_with("onsale_hold=")).expect("a token");
+    let hold = html(&ask("GET", &path).header("cookie", token).send(at).await);
+    assert_eq!(hold.matches("<td>child</td>").count(), 2, "{hold}");
+    assert_eq!(hold.matches("<td>adult</td>").count(), 1, "{hold}");
+    for (fields, says) in [
+        (&[][..], "quantity"),
+        (&[("type.adult", "0")], "quantity"),
+        (&[("type.adult", "two")], "type.adult"),
+        (&[("type.adult", "65")], "type.adult"),
+        (&[("type.adult", "64"), ("type.child", "1")], "quantity"),
+        (&[("type.adult", "2"), ("companions", "1")], "companions"),
+        (&[("type.adult", "1"), ("companions", "1"), ("accessible", "yes")], "quantity"),
+    ] {
+        let refused = reserve(fields).send(at).await;
+        assert_eq!(refused.status, 400, "{fields:?}");
+        assert!(html(&refused).contains(says), "{fields:?}: {}", refused.text());
+    }
+}
+
+#[tokio::test]
 async fn a_payment_that_asks_for_more_or_fails_is_explained() {
     let fixture = Fixture::start().await;
     let at = &fixture.address;
