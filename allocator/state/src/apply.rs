@@ -100,35 +100,48 @@ impl Shard {
         if run.len() > 1 && !self.is_control() {
             chosen = self.allot(run);
         }
+        let at_first = outcomes.len();
         for (at, command) in run.iter().enumerate() {
             let before = changes.len();
             let places = chosen.get_mut(at).and_then(Option::take);
-            let outcome = self.apply_command(command, places, changes);
-            link.step(command, &outcome, &changes[before..]);
-            outcomes.push(outcome);
+            self.apply_command(command, places, (outcomes, changes));
+            link.step(command, &outcomes[at_first + at], &changes[before..]);
         }
     }
 
-    /// `chosen` are a hold's places, if they are chosen already.
+    /// Adds one outcome. `chosen` are a hold's places, if they are chosen already.
+    #[inline(always)]
     fn apply_command(
         &mut self,
         command: &Command,
         chosen: Option<PlaceRefs>,
-        changes: &mut Vec<Change>,
-    ) -> Outcome {
-        if self.log_time_ms > command.not_after_ms {
-            return Outcome::rejected(Rejection::TooLate);
-        }
-        if !matches!(command.kind, CommandKind::Tick)
-            && self.is_control() != command.kind.is_for_control()
-        {
-            return Outcome::rejected(Rejection::WrongShard);
-        }
+        (outcomes, changes): (&mut Vec<Outcome>, &mut Vec<Change>),
+    ) {
+        let is_tick = matches!(command.kind, CommandKind::Tick);
+        let outcome = if self.log_time_ms > command.not_after_ms {
+            Outcome::rejected(Rejection::TooLate)
+        } else if !is_tick && self.is_control() != command.kind.is_for_control() {
+            Outcome::rejected(Rejection::WrongShard)
+        } else {
+            match &command.kind {
+                CommandKind::Hold(command) => {
+                    return self.hold_seats(command, chosen, (outcomes, changes));
+                }
+                CommandKind::ReleaseHold(command) => self.release_hold(command, changes),
+                _ => self.apply_rare(command, changes),
+            }
+        };
+        outcomes.push(outcome);
+    }
+
+    /// All but the two commonest commands.
+    fn apply_rare(&mut self, command: &Command, changes: &mut Vec<Change>) -> Outcome {
         match &command.kind {
             CommandKind::OpenOnsale(command) => self.open_onsale(command, changes),
             CommandKind::ChangeOnsale(command) => self.change_onsale(command, changes),
-            CommandKind::Hold(command) => self.hold_seats(command, chosen, changes),
-            CommandKind::ReleaseHold(command) => self.release_hold(command, changes),
+            CommandKind::Hold(_) | CommandKind::ReleaseHold(_) => {
+                panic!("a common command has come the way of the rare ones")
+            }
             CommandKind::ExtendHold(command) => self.extend_hold(command, changes),
             CommandKind::BeginCheckout(command) => self.begin_checkout(command, changes),
             CommandKind::SellOverTheCounter(command) => {

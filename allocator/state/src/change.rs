@@ -76,3 +76,21 @@ pub enum Change {
         key_id: u32,
     },
 }
+
+impl Change {
+    /// Adds a change of seats, to be named where it stands: moving a finished one costs more.
+    #[inline(always)]
+    pub(crate) fn of_seats(
+        event: EventNo,
+        state: SeatState,
+        (key_tag, until_ms): (u64, LogTimeMs),
+        changes: &mut Vec<Self>,
+    ) -> &mut SmallVec<[SeatNo; 8]> {
+        let seats = SmallVec::new();
+        changes.push(Self::Seats { event, state, seats, key_tag, until_ms });
+        match changes.last_mut() {
+            Some(Self::Seats { seats, .. }) => seats,
+            _ => panic!("what was added is not there"),
+        }
+    }
+}

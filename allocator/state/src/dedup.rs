@@ -6,7 +6,7 @@
 use crate::{
     hold::Holds,
     ids::KeyHash,
-    index::Index,
+    index::{Index, Vacancy},
     limits::SLOTS_MAX,
     order::Orders,
     slab::{Slab, hash_of},
@@ -93,12 +93,28 @@ impl Dedup {
     }
 
     pub(crate) fn find(&self, key: KeyHash, tables: KeyTables<'_>) -> Option<KeyOwner> {
+        self.look_up(key, tables).ok()
+    }
+
+    /// Whose the key is; or where it would stand.
+    #[inline]
+    pub(crate) fn look_up(&self, key: KeyHash, tables: KeyTables<'_>) -> Result<KeyOwner, Vacancy> {
         let mut owner = None;
-        self.table.find(hash_of(key), |entry| {
+        let found = self.table.look_up(hash_of(key), |entry| {
             owner = tables.owner(KeyRef(entry), key);
             owner.is_some()
         });
-        owner
+        match (found, owner) {
+            (Err(vacancy), _) => Err(vacancy),
+            (Ok(_), Some(owner)) => Ok(owner),
+            (Ok(_), None) => panic!("a key without an owner was found"),
+        }
+    }
+
+    /// Adds a key at a place looked up before.
+    #[inline]
+    pub(crate) fn fill(&mut self, vacancy: Vacancy, owner: KeyOwner) {
+        self.table.fill(vacancy, KeyRef::from(owner).0);
     }
 
     pub(crate) fn insert(&mut self, key: KeyHash, owner: KeyOwner) {

@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 
 use crate::{
     change::Change,
-    event::{EventState, PlaceKind, PlaceRef, SectionStock},
+    event::{EventState, PlaceKind, PlaceRef, PlaceRefs, SectionStock},
     event_view::AreaWord,
     ids::{LogTimeMs, SeatNo, SectionNo},
     outcome::Place,
@@ -119,16 +119,41 @@ impl EventState {
     #[inline]
     pub(crate) fn try_pick(&mut self, seat: SeatNo) -> bool {
         let spot = self.spot(seat);
-        let word = &mut self.free[spot.word];
-        let is_free = *word & spot.bit != 0;
+        let is_free = self.free[spot.word] & spot.bit != 0;
         if is_free {
-            *word &= !spot.bit;
-            let kind = self.kind(&spot);
-            let stock = &mut self.stock[usize::from(spot.section)];
-            stock.available[kind] -= 1;
-            stock.searched.orphaning = 0;
+            self.take(&spot);
         }
         is_free
+    }
+
+    #[inline(always)]
+    fn take(&mut self, spot: &Spot) {
+        self.free[spot.word] &= !spot.bit;
+        let kind = self.kind(spot);
+        let stock = &mut self.stock[usize::from(spot.section)];
+        stock.available[kind] -= 1;
+        stock.searched.orphaning = 0;
+    }
+
+    /// `pick` of seats of which none is named twice, if all are available.
+    #[inline]
+    pub(crate) fn pick_named(&mut self, seats: &[SeatNo]) -> Option<PlaceRefs> {
+        let mut places = PlaceRefs::new();
+        if let &[seat] = seats {
+            places.push(PlaceRef::seat(seat));
+            return self.try_pick(seat).then_some(places);
+        }
+        let mut spots: SmallVec<[Spot; 4]> = SmallVec::new();
+        for &seat in seats {
+            let spot = self.spot(seat);
+            if self.free[spot.word] & spot.bit == 0 {
+                return None;
+            }
+            spots.push(spot);
+            places.push(PlaceRef::seat(seat));
+        }
+        spots.iter().for_each(|spot| self.take(spot));
+        Some(places)
     }
 
     /// Puts a picked place back into the stock.
@@ -226,31 +251,30 @@ impl EventState {
         self.areas[usize::from(section)].store(counts.0, Ordering::Release);
     }
 
-    /// `transition` from picked to held, `announce` and `places` in one go.
+    /// `transition` from picked to held, `announce` and `places` in one go; `full` is empty before.
     pub(crate) fn hold_picked(
         &mut self,
         (places, slot): (&[PlaceRef], u32),
         price_list: u16,
         (key_tag, until_ms): (u64, LogTimeMs),
-        changes: &mut Vec<Change>,
-    ) -> SmallVec<[Place; 4]> {
+        (full, changes): (&mut SmallVec<[Place; 4]>, &mut Vec<Change>),
+    ) {
         let state = SeatState::Held;
         if !places.iter().all(|place| place.is_seat()) {
             self.transition(places, (SeatState::Available, 0), (state, slot));
             announce(self, places, state, key_tag, until_ms, changes);
-            return self.places(places, price_list);
+            *full = self.places(places, price_list);
+            return;
         }
         let from = (SeatState::Available, SeatWord::AVAILABLE);
         let to = (state, SeatWord::of(state, slot));
-        let (mut full, mut seats) = (SmallVec::new(), SmallVec::new());
+        let seats = Change::of_seats(self.event, state, (key_tag, until_ms), changes);
         for &PlaceRef(seat) in places {
             let Spot { section, category, .. } = self.move_seat(seat, from, to);
             let price_minor = self.prices[usize::from(price_list)][usize::from(category)];
             full.push(Place { seat: Some(seat), section, category, ticket_type: 0, price_minor });
             seats.push(seat);
         }
-        changes.push(Change::Seats { event: self.event, state, seats, key_tag, until_ms });
-        full
     }
 
     /// `transition` from held to available and `announce` in one go.
@@ -263,11 +287,10 @@ impl EventState {
         }
         let from = (SeatState::Held, SeatWord::of(SeatState::Held, slot));
         let to = (state, SeatWord::AVAILABLE);
-        let mut seats = SmallVec::new();
+        let seats = Change::of_seats(self.event, state, (0, 0), changes);
         for &PlaceRef(seat) in places {
             self.move_seat(seat, from, to);
             seats.push(seat);
         }
-        changes.push(Change::Seats { event: self.event, state, seats, key_tag: 0, until_ms: 0 });
     }
 }

@@ -8,7 +8,7 @@ use crate::{
     command::Idempotency,
     event::PlaceRef,
     ids::{BuyerHash, ChannelNo, HoldId, KeyHash, LogTimeMs, RequestHash},
-    index::Index,
+    index::{Index, Vacancy},
     limits::{DEDUP_AFTER_HOLD_MS, HOLD_SEATS_MAX},
     offer::Deals,
     outcome::Done,
@@ -305,12 +305,25 @@ impl Holds {
         self.ids.find(hash_of(id.0), |slot| self.slab[slot].id == id)
     }
 
-    #[inline(always)]
+    /// Where an id would stand that no hold has.
+    #[inline]
+    pub(crate) fn vacancy(&self, id: HoldId) -> Option<Vacancy> {
+        self.ids.look_up(hash_of(id.0), |slot| self.slab[slot].id == id).err()
+    }
+
     pub(crate) fn insert(&mut self, hold: Hold) -> u32 {
-        let id = hold.id;
+        match self.vacancy(hold.id) {
+            Some(vacancy) => self.fill(vacancy, hold),
+            None => panic!("two holds have one id"),
+        }
+    }
+
+    /// Adds a hold, its id at a place looked up before.
+    #[inline(always)]
+    pub(crate) fn fill(&mut self, vacancy: Vacancy, hold: Hold) -> u32 {
         self.alive += usize::from(hold.state.has_seats());
         let slot = self.slab.insert(hold);
-        self.ids.insert(hash_of(id.0), slot);
+        self.ids.fill(vacancy, slot);
         slot
     }
 

@@ -27,6 +27,13 @@ pub(crate) struct Index {
     len: usize,
 }
 
+/// Where a number would stand that is not in an index; good until the index changes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Vacancy {
+    hash: u64,
+    at: usize,
+}
+
 impl Index {
     pub(crate) fn new() -> Self {
         Self { words: vec![0; 1 << BITS_MIN], shift: 64 - BITS_MIN, len: 0 }
@@ -51,21 +58,44 @@ impl Index {
         self.words[self.home(hash)]
     }
 
-    /// The first number under this hash that is the one meant.
-    pub(crate) fn find(&self, hash: u64, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
+    /// The first number under this hash that is the one meant; or where it would stand.
+    #[inline]
+    pub(crate) fn look_up(
+        &self,
+        hash: u64,
+        mut is_it: impl FnMut(u32) -> bool,
+    ) -> Result<u32, Vacancy> {
         let mask = self.words.len() - 1;
         let mut at = self.home(hash);
         loop {
             let word = self.words[at & mask];
             if word == 0 {
-                return None;
+                return Err(Vacancy { hash, at: at & mask });
             }
             let value = (word as u32).wrapping_sub(1);
             if (word ^ hash) >> 32 == 0 && is_it(value) {
-                return Some(value);
+                return Ok(value);
             }
             at += 1;
         }
+    }
+
+    /// The first number under this hash that is the one meant.
+    #[inline]
+    pub(crate) fn find(&self, hash: u64, is_it: impl FnMut(u32) -> bool) -> Option<u32> {
+        self.look_up(hash, is_it).ok()
+    }
+
+    /// Adds a number that is not there yet, at a place looked up before.
+    #[inline]
+    pub(crate) fn fill(&mut self, Vacancy { hash, at }: Vacancy, value: u32) {
+        if is_full(self.len, self.words.len()) {
+            return self.insert(hash, value);
+        }
+        self.len += 1;
+        let word = &mut self.words[at];
+        assert!(*word == 0, "an index has changed since it was looked up");
+        *word = Self::word(hash, value);
     }
 
     /// Adds a number that is not there yet.
@@ -125,12 +155,18 @@ impl Index {
 }
 
 /// A buyer's count, looked up.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Entry {
     buyer: u64,
     at: usize,
     /// 0 for nobody.
     pub(crate) count: u32,
+}
+
+impl Entry {
+    pub(crate) fn is_somebody(&self) -> bool {
+        self.buyer != 0
+    }
 }
 
 /// Counts by a buyer's hash; a buyer with none is not in it, and buyer 0 never is.
@@ -266,7 +302,8 @@ mod tests {
                     index.remove(hash(key), key);
                     model.remove(&key);
                 } else if model.insert(key, ()).is_none() {
-                    index.insert(hash(key), key);
+                    let vacancy = index.look_up(hash(key), |value| value == key);
+                    index.fill(vacancy.expect_err("it is not in the model"), key);
                 }
                 prop_assert_eq!(index.len(), model.len());
             }

@@ -95,8 +95,9 @@ impl Shard {
             }
             let others = buyers.entry(hold.idempotency.buyer).or_default();
             others.holds = asking.len();
-            let Ok((slot, wanted)) = self.admit(hold, others) else { continue };
-            event_slot = slot;
+            let Ok(admitted) = self.admit(hold, others) else { continue };
+            event_slot = admitted.event_slot;
+            let wanted = admitted.wanted;
             others.seats_of_buyer += wanted;
             others.holds_of_buyer += 1;
             keys.insert(key);

@@ -132,6 +132,24 @@ pub struct Held {
     pub places: SmallVec<[Place; 4]>,
 }
 
+impl Held {
+    /// Adds a granted hold to the outcomes, its places to be named where it stands: moving a
+    /// finished one costs more.
+    #[inline(always)]
+    pub(crate) fn granted(
+        hold: HoldId,
+        (held_at_ms, expires_at_ms): (LogTimeMs, LogTimeMs),
+        outcomes: &mut Vec<Outcome>,
+    ) -> &mut SmallVec<[Place; 4]> {
+        let held = Self { hold, held_at_ms, expires_at_ms, places: SmallVec::new() };
+        outcomes.push(Outcome { replayed: false, result: Ok(Done::Held(held)) });
+        match outcomes.last_mut().map(|outcome| &mut outcome.result) {
+            Some(Ok(Done::Held(held))) => &mut held.places,
+            _ => panic!("what was added is not there"),
+        }
+    }
+}
+
 /// A place of a hold or an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {

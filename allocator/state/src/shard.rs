@@ -14,7 +14,7 @@ use crate::{
     event::{EventState, PlaceKind, PlaceRef},
     hold::{HoldState, Holds},
     ids::{EventNo, KeyHash, LogTimeMs, SeatNo, SectionNo, ShardNo},
-    index::Counts,
+    index::{Counts, Vacancy},
     job::Outbox,
     limits::Limits,
     order::Orders,
@@ -90,6 +90,12 @@ impl Shard {
 
     pub(crate) fn find_key(&self, key: KeyHash) -> Option<KeyOwner> {
         self.dedup.find(key, self.key_tables())
+    }
+
+    /// Whose a key is; or where it would stand.
+    #[inline]
+    pub(crate) fn look_up_key(&self, key: KeyHash) -> Result<KeyOwner, Vacancy> {
+        self.dedup.look_up(key, self.key_tables())
     }
 
     pub(crate) fn remember_key(&mut self, key: KeyHash, owner: KeyOwner) {

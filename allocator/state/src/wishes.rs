@@ -45,8 +45,36 @@ fn named(items: &[HoldItem]) -> impl Iterator<Item = SeatNo> + Clone {
     seats.copied()
 }
 
+/// The same as `validate` for one wish for named seats, which most holds are.
+#[inline]
+fn validate_named(event: &EventState, seats: &[SeatNo]) -> Result<usize, Rejection> {
+    if seats.is_empty() {
+        return Err(invalid(SEATS[0], "must name at least one seat"));
+    }
+    if seats.len() > usize::from(event.rules.seats_per_order_max) {
+        return Err(invalid("items", "are more places than one order may have"));
+    }
+    for (at, &seat) in seats.iter().enumerate() {
+        if seat >= event.seat_map.seats() {
+            return Err(invalid(SEATS[0], "are not all in the seat map"));
+        }
+        if seats[..at].contains(&seat) {
+            return Err(invalid(SEATS[0], "name a seat twice"));
+        }
+    }
+    Ok(seats.len())
+}
+
 /// How many places the items want, if they make sense.
+#[inline]
 pub(crate) fn validate(event: &EventState, items: &[HoldItem]) -> Result<usize, Rejection> {
+    match items {
+        [HoldItem::Seats(seats)] => validate_named(event, seats),
+        items => validate_all(event, items),
+    }
+}
+
+fn validate_all(event: &EventState, items: &[HoldItem]) -> Result<usize, Rejection> {
     if items.is_empty() || items.len() > HOLD_ITEMS_MAX {
         return Err(invalid("items", "must be 1 to 16"));
     }
@@ -91,11 +119,16 @@ pub(crate) fn validate(event: &EventState, items: &[HoldItem]) -> Result<usize, 
 }
 
 /// Refuses companion seats that are named without an accessible seat of their section.
+#[inline]
 pub(crate) fn check_companions(event: &EventState, items: &[HoldItem]) -> Result<(), Rejection> {
-    let map = &event.seat_map;
-    if !map.has_companions() {
-        return Ok(());
+    match event.seat_map.has_companions() {
+        true => check_companions_among(event, items),
+        false => Ok(()),
     }
+}
+
+fn check_companions_among(event: &EventState, items: &[HoldItem]) -> Result<(), Rejection> {
+    let map = &event.seat_map;
     let of = |kind| named(items).filter(move |&seat| map.kind_of(seat) == Some(kind));
     let alone = of(SeatKind::Companion).filter(|&companion| {
         let section = map.section_of(companion);
@@ -194,13 +227,19 @@ pub(crate) enum Refused {
     Short(Shortage),
 }
 
+/// All named seats that are not to be had.
+#[inline(never)]
+fn conflict(event: &EventState, items: &[HoldItem]) -> Refused {
+    let mut seats: Vec<SeatNo> =
+        named(items).filter(|&seat| event.is_free(seat) != Some(true)).collect();
+    seats.sort_unstable();
+    Refused::Conflict(seats)
+}
+
 /// Are the named seats all to be had, and the others left as they should be?
 fn check_named(event: &EventState, items: &[HoldItem]) -> Result<(), Refused> {
-    let gone = |seat: &SeatNo| event.is_free(*seat) != Some(true);
-    if named(items).any(|seat| gone(&seat)) {
-        let mut seats: Vec<SeatNo> = named(items).filter(gone).collect();
-        seats.sort_unstable();
-        return Err(Refused::Conflict(seats));
+    if named(items).any(|seat| event.is_free(seat) != Some(true)) {
+        return Err(conflict(event, items));
     }
     if event.rules.no_orphans
         && let Some((stranded, mend)) = best_available::needless_orphans(event, named(items))
@@ -211,21 +250,27 @@ fn check_named(event: &EventState, items: &[HoldItem]) -> Result<(), Refused> {
 }
 
 /// Takes all places out of the stock, in the order of the wishes; or none.
+#[inline]
 pub(crate) fn pick(
     event: &mut EventState,
     items: &[HoldItem],
     terms: Terms<'_>,
 ) -> Result<PlaceRefs, Refused> {
-    check_named(event, items)?;
     // Most holds are one wish for named seats.
-    if let [HoldItem::Seats(seats)] = items {
-        let mut places = PlaceRefs::new();
-        for &seat in seats {
-            event.pick(PlaceRef::seat(seat));
-            places.push(PlaceRef::seat(seat));
-        }
-        return Ok(places);
+    if let [HoldItem::Seats(seats)] = items
+        && !event.rules.no_orphans
+    {
+        return event.pick_named(seats).ok_or_else(|| conflict(event, items));
     }
+    pick_all(event, items, terms)
+}
+
+fn pick_all(
+    event: &mut EventState,
+    items: &[HoldItem],
+    terms: Terms<'_>,
+) -> Result<PlaceRefs, Refused> {
+    check_named(event, items)?;
     // Named seats first, so that no wish takes what another one names.
     for seat in named(items) {
         event.pick(PlaceRef::seat(seat));

@@ -11,6 +11,7 @@ use crate::{
     event::{EventState, PlaceRef, PlaceRefs},
     hold as record,
     ids::{ChannelNo, HoldId, TypeNo},
+    index::{Entry, Vacancy},
     offer::Deals,
     outcome::{Done, Held, Outcome, Rejection},
     shard::{Shard, key_tag},
@@ -23,6 +24,16 @@ pub(crate) struct Others {
     pub(crate) holds: usize,
     pub(crate) seats_of_buyer: usize,
     pub(crate) holds_of_buyer: usize,
+}
+
+/// What is known of a hold that may be granted, if there are seats; good until the state changes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Admitted {
+    pub(crate) event_slot: u32,
+    /// How many places.
+    pub(crate) wanted: usize,
+    id_at: Vacancy,
+    buyer_at: Entry,
 }
 
 impl Idempotency {
@@ -126,20 +137,23 @@ fn decode_item(r: &mut Reader<'_>) -> Result<HoldItem, DecodeError> {
 
 impl Shard {
     /// `chosen` are the places of a joint allotment, out of the stock already.
+    #[inline(always)]
     pub(crate) fn hold_seats(
         &mut self,
         command: &Hold,
         chosen: Option<PlaceRefs>,
-        changes: &mut Vec<Change>,
-    ) -> Outcome {
+        (outcomes, changes): (&mut Vec<Outcome>, &mut Vec<Change>),
+    ) {
         let is_chosen = chosen.is_some();
-        let outcome = match self.find_key(command.idempotency.key) {
-            Some(owner) => self.replay_hold(owner, &command.idempotency),
-            None => self.grant(command, chosen, changes).map(Done::Held).into(),
+        let refused = match self.look_up_key(command.idempotency.key) {
+            Ok(owner) => self.replay_hold(owner, &command.idempotency),
+            Err(key_at) => match self.grant(command, chosen, key_at, (outcomes, changes)) {
+                Ok(()) => return,
+                Err(rejection) => Outcome::rejected(rejection),
+            },
         };
-        let granted = outcome.result.is_ok() && !outcome.replayed;
-        assert!(granted || !is_chosen, "seats were chosen for a hold that is not granted");
-        outcome
+        assert!(!is_chosen, "seats were chosen for a hold that is not granted");
+        outcomes.push(refused);
     }
 
     fn replay_hold(&self, owner: KeyOwner, asked: &Idempotency) -> Outcome {
@@ -169,19 +183,18 @@ impl Shard {
         }
     }
 
-    /// Everything that is checked before seats are chosen: the event's slot and how many places are
-    /// wanted. `others` would be granted before.
+    /// Everything that is checked before seats are chosen. `others` would be granted before.
     #[inline(always)]
-    pub(crate) fn admit(&self, command: &Hold, others: &Others) -> Result<(u32, usize), Rejection> {
+    pub(crate) fn admit(&self, command: &Hold, others: &Others) -> Result<Admitted, Rejection> {
         self.check_key_room(others.holds)?;
         if self.holds.alive + others.holds >= self.limits.holds_max as usize {
             return Err(Rejection::Overloaded { bound: "holds_max" });
         }
         let event_slot = self.event_slot(command.event)?;
         let event = &self.events[event_slot as usize];
-        if self.holds.slot(command.hold).is_some() {
+        let Some(id_at) = self.holds.vacancy(command.hold) else {
             return Err(Rejection::Invalid { field: "hold", reason: "is another hold's id" });
-        }
+        };
         let wanted = wishes::validate(event, &command.items)?;
         if let Some(terms) = &command.terms {
             check_types(event, &terms.types, wanted)?;
@@ -190,8 +203,10 @@ impl Shard {
         if self.log_time_ms < event.onsale_at_ms {
             return Err(Rejection::NotOnSale { onsale_at_ms: event.onsale_at_ms });
         }
-        let (buyer, limit) = (command.idempotency.buyer, event.rules.seats_per_buyer_max);
-        if buyer_limit::exceeds(&event.buyers, buyer, wanted + others.seats_of_buyer, limit) {
+        let limit = event.rules.seats_per_buyer_max;
+        let (buyer, seats) = (command.idempotency.buyer, wanted + others.seats_of_buyer);
+        let buyer_at = event.buyers.entry(buyer);
+        if buyer_limit::would_exceed(buyer_at.count, seats, limit) && buyer_at.is_somebody() {
             return Err(Rejection::BuyerLimitReached { seats_max: limit });
         }
         if let Some(hoarding) = &event.hoarding {
@@ -199,16 +214,19 @@ impl Shard {
             hoarding.check_hold(&event.rules, buyer, others.holds_of_buyer, now)?;
         }
         wishes::check_companions(event, &command.items)?;
-        Ok((event_slot, wanted))
+        Ok(Admitted { event_slot, wanted, id_at, buyer_at })
     }
 
+    #[inline(always)]
     fn grant(
         &mut self,
         command: &Hold,
         chosen: Option<PlaceRefs>,
-        changes: &mut Vec<Change>,
-    ) -> Result<Held, Rejection> {
-        let (event_slot, _) = self.admit(command, &Others::default())?;
+        key_at: Vacancy,
+        told: (&mut Vec<Outcome>, &mut Vec<Change>),
+    ) -> Result<(), Rejection> {
+        let admitted = self.admit(command, &Others::default())?;
+        let event_slot = admitted.event_slot;
         let event = &mut self.events[event_slot as usize];
         let types = command.terms.as_ref().map_or(&[][..], |terms| &terms.types);
         let terms = Terms { types, now: self.log_time_ms };
@@ -231,16 +249,16 @@ impl Shard {
         })?;
         let deals = self.deal(command, event_slot, &places)?;
         let event = &mut self.events[event_slot as usize];
-        buyer_limit::add(&mut event.buyers, command.idempotency.buyer, places.len());
+        event.buyers.add_to(admitted.buyer_at, places.len() as u32);
         if let Some(hoarding) = &mut event.hoarding {
             hoarding.add(command.idempotency.buyer, places.len(), self.log_time_ms);
         }
         event.count_channel(channel, &places, true);
-        let held = self.store(command, event_slot, (places, deals), changes);
+        let slot = self.store(command, (&admitted, key_at), (places, deals), told);
         if channel != 0 {
-            self.set_channel(command.hold, channel);
+            self.holds.slab[slot].set_channel(channel);
         }
-        Ok(held)
+        Ok(())
     }
 
     /// What is agreed about picked places; unpicks them where a quota or a price limit refuses.
@@ -274,41 +292,38 @@ impl Shard {
         deals
     }
 
-    fn set_channel(&mut self, hold: HoldId, channel: ChannelNo) {
-        if let Some(slot) = self.holds.slot(hold) {
-            self.holds.slab[slot].set_channel(channel);
-        }
-    }
-
+    /// Writes a granted hold down and tells of it; its slot.
+    #[inline(always)]
     fn store(
         &mut self,
         command: &Hold,
-        event_slot: u32,
+        (admitted, key_at): (&Admitted, Vacancy),
         (places, deals): (PlaceRefs, Deals),
-        changes: &mut Vec<Change>,
-    ) -> Held {
-        let now = self.log_time_ms;
-        let key = command.idempotency.key;
+        (outcomes, changes): (&mut Vec<Outcome>, &mut Vec<Change>),
+    ) -> u32 {
+        let (now, event_slot) = (self.log_time_ms, admitted.event_slot);
         let event = &mut self.events[event_slot as usize];
         let ttl_ms = event.rules.hold_ttl_ms;
         let expires_at_ms = now.saturating_add(ttl_ms.into());
         let price_list = event.price_list();
         event.clock.live += 1;
-        let slot = self.holds.insert(record::Hold::granted(
+        let hold = record::Hold::granted(
             (command.hold, &command.idempotency),
             (event_slot, price_list),
             (now, ttl_ms),
             &places,
-        ));
-        let said = (key_tag(key), expires_at_ms);
-        let mut full = event.hold_picked((&places, slot), price_list, said, changes);
+        );
+        let slot = self.holds.fill(admitted.id_at, hold);
+        let said = (key_tag(command.idempotency.key), expires_at_ms);
+        let full = Held::granted(command.hold, (now, expires_at_ms), outcomes);
+        event.hold_picked((&places, slot), price_list, said, (full, changes));
         if deals.is_some() {
-            full = event.dealt_places(&places, price_list, &deals);
+            *full = event.dealt_places(&places, price_list, &deals);
             self.holds.slab[slot].set_deals(deals);
         }
-        self.remember_key(key, KeyOwner::Hold(slot));
+        self.dedup.fill(key_at, KeyOwner::Hold(slot));
         self.schedule_hold(slot, ttl_ms);
-        Held { hold: command.hold, held_at_ms: now, expires_at_ms, places: full }
+        slot
     }
 }
 
