@@ -108,9 +108,10 @@ pub(crate) async fn get(edge: Arc<Edge>, request: Request) -> Result<Reply, Prob
 /// `GET /v1/events/{event_id}/seatmap`
 pub(crate) async fn seat_map(edge: Arc<Edge>, request: Request) -> Result<Reply, Problem> {
     let view = edge.documents.get(request.param(0), request.deadline).await?;
-    // Seats never change; how many places an area has may.
+    // Seats never change; how many places an area has may, so that such a map is fresh for less
+    // long, and immutable as long as it is fresh (RFC 8246).
     let cache = match view.has_areas() {
-        true => "public, max-age=60",
+        true => "public, max-age=60, immutable",
         false => "public, max-age=86400, immutable",
     };
     Ok(reply::tagged(request.headers(), &view.seat_map_etag, cache, view.seat_map.clone()))

@@ -132,7 +132,7 @@ async fn keys_and_the_seat_map_are_served() {
     assert_eq!(keys["keys"][0]["kid"], "00000001");
     let map = format!("/v1/events/{EVENT}/seatmap");
     let map = ask("GET", &map).send(&fixture.address).await;
-    assert!(map.header("cache-control").is_some_and(|cache| cache.contains("max-age=60")));
+    assert!(map.header("cache-control").is_some_and(|cache| cache.contains("immutable")));
     assert!(map.header("etag").is_some());
     assert_eq!(map.json()["sections"][0]["rows"][0]["seats"], 10);
     let head = ask("HEAD", "/v1/keys").send(&fixture.address).await;
