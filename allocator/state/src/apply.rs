@@ -3,7 +3,7 @@
 use crate::{
     chain::Link,
     change::Change,
-    command::{Batch, Command, CommandKind, HoldItem},
+    command::{Batch, Command, CommandKind},
     dedup::KeyOwner,
     event::PlaceRefs,
     hold::HoldState,
@@ -66,12 +66,10 @@ impl Shard {
         self.last_index = log_index;
         self.log_time_ms = before.max(batch.log_time_ms);
         self.job_due = self.log_time_ms > before && self.jobs.becomes_due(before, self.log_time_ms);
-        let mut slots = std::mem::take(&mut self.warm_slots);
-        self.warm_up_forget(&mut slots);
+        self.read_what_ends();
         self.forget();
         self.expire(changes);
-        self.warm_up(batch, &mut slots);
-        self.warm_slots = slots;
+        self.read_what_is_named(batch);
         let room = std::mem::take(&mut self.scratch);
         let mut link = Link::begin(self, batch, changes, room);
         let mut commands = batch.commands.as_slice();
@@ -164,67 +162,6 @@ impl Shard {
             CommandKind::DropRevision(command) => self.drop_revision(command),
             CommandKind::Tick => self.tick(),
         }
-    }
-
-    /// Reads, without a dependency from command to command, what the hot commands will read one
-    /// after the other: so the memory's latencies overlap. In steps, each of which finds in the
-    /// cache what it follows to the next. Changes nothing and decides nothing.
-    fn warm_up(&self, batch: &Batch, slots: &mut Vec<u32>) {
-        let mut read = 0u64;
-        for command in &batch.commands {
-            match &command.kind {
-                CommandKind::Hold(command) => {
-                    read ^= self.dedup.touch(command.idempotency.key);
-                    read ^= self.holds.touch(command.hold);
-                    if let Ok(slot) = self.event_slot(command.event) {
-                        let event = &self.events[slot as usize];
-                        read ^= event.buyers.touch(command.idempotency.buyer);
-                        if let Some(HoldItem::Seats(seats)) = command.items.first() {
-                            read = seats.iter().fold(read, |read, &seat| read ^ event.touch(seat));
-                        }
-                    }
-                }
-                CommandKind::ReleaseHold(command) => read ^= self.holds.touch(command.hold),
-                _ => {}
-            }
-        }
-        slots.clear();
-        for command in &batch.commands {
-            if let CommandKind::ReleaseHold(command) = &command.kind {
-                slots.extend(self.holds.slot(command.hold));
-            }
-        }
-        std::hint::black_box(read ^ self.touch_held(slots));
-    }
-
-    /// Reads what giving back the places of these holds will read.
-    fn touch_held(&self, slots: &[u32]) -> u64 {
-        let mut read = 0;
-        for hold in slots.iter().filter_map(|&slot| self.holds.slab.get(slot)) {
-            let event = &self.events[hold.event as usize];
-            read ^= event.buyers.touch(hold.buyer);
-            read ^= hold.places().first().map_or(0, |place| event.touch(place.0));
-        }
-        read
-    }
-
-    /// The same for what is forgotten and for what expires.
-    fn warm_up_forget(&self, slots: &mut Vec<u32>) {
-        let now = self.log_time_ms;
-        let mut read = 0u64;
-        slots.clear();
-        slots.extend(self.holds.forgettable(now));
-        for &slot in slots.iter() {
-            let hold = &self.holds.slab[slot];
-            read ^= self.dedup.touch(hold.key) ^ self.holds.touch(hold.id);
-        }
-        slots.clear();
-        for &(_, event) in self.due.iter().take_while(|&&(time, _)| time <= now) {
-            slots.extend(self.events[event as usize].clock.due_slots(now));
-        }
-        let holds = slots.iter().filter_map(|&slot| self.holds.slab.get(slot));
-        read = holds.fold(read, |read, hold| read ^ hold.held_at_ms);
-        std::hint::black_box(read ^ self.touch_held(slots));
     }
 
     /// Forgets keys whose time is over, and ended holds with theirs.

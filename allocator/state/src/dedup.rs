@@ -121,9 +121,9 @@ impl Dedup {
         self.table.insert(hash_of(key), KeyRef::from(owner).0);
     }
 
-    /// Reads what the others will read; see `Shard::warm_up`.
-    pub(crate) fn touch(&self, key: KeyHash) -> u64 {
-        self.table.touch(hash_of(key))
+    /// Its table, for reading ahead.
+    pub(crate) fn table(&self) -> &Index {
+        &self.table
     }
 
     pub(crate) fn remove(&mut self, key: KeyHash, owner: KeyOwner) {

@@ -85,7 +85,7 @@ impl EventState {
         (spot, kind)
     }
 
-    /// Reads what a hold or release of a seat will read; see `Shard::warm_up`.
+    /// Reads what a hold or release of a seat will read; see `read_ahead`.
     #[inline]
     pub(crate) fn touch(&self, seat: SeatNo) -> u64 {
         self.seat_map.spot(seat).map_or(0, |spot| {

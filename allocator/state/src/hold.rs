@@ -362,9 +362,9 @@ impl Holds {
         (key, extensions)
     }
 
-    /// Reads what `slot`, `insert` and `remove` will read first; see `Shard::warm_up`.
-    pub(crate) fn touch(&self, id: HoldId) -> u64 {
-        self.ids.touch(hash_of(id.0))
+    /// The table of ids, for reading ahead.
+    pub(crate) fn ids(&self) -> &Index {
+        &self.ids
     }
 
     pub(crate) fn clear_order(&mut self, slot: u32) {

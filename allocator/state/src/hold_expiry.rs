@@ -79,7 +79,7 @@ impl EventClock {
         }
     }
 
-    /// The slots whose entries are due, stale ones too; see `Shard::warm_up`.
+    /// The slots whose entries are due, stale ones too; see `read_ahead`.
     pub(crate) fn due_slots(&self, now: LogTimeMs) -> impl Iterator<Item = u32> {
         let queues = self.queues.iter();
         let due = queues

@@ -12,6 +12,9 @@ const BITS_MIN: u32 = 4;
 /// Of eight places at most this many are taken.
 const EIGHTHS_MAX: usize = 5;
 
+/// Places at which a number that is read ahead is looked for.
+const GUESSES_MAX: usize = 8;
+
 fn is_full(len: usize, places: usize) -> bool {
     (len + 1) * 8 > places * EIGHTHS_MAX
 }
@@ -53,9 +56,23 @@ impl Index {
         (hash >> self.shift) as usize
     }
 
-    /// Reads what a search will read first; see `Shard::warm_up`.
+    /// Reads what a search will read first; see `read_ahead`.
     pub(crate) fn touch(&self, hash: u64) -> u64 {
         self.words[self.home(hash)]
+    }
+
+    /// The number that a search for this hash most likely finds; any, if there is none.
+    #[inline(always)]
+    pub(crate) fn guess(&self, hash: u64) -> u32 {
+        let mask = self.words.len() - 1;
+        let home = self.home(hash);
+        for at in home..home + GUESSES_MAX {
+            let word = self.words[at & mask];
+            if word == 0 || (word ^ hash) >> 32 == 0 {
+                return (word as u32).wrapping_sub(1);
+            }
+        }
+        u32::MAX
     }
 
     /// The first number under this hash that is the one meant; or where it would stand.
@@ -191,7 +208,7 @@ impl Counts {
         (buyer.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> self.shift) as usize
     }
 
-    /// Reads what a search will read first; see `Shard::warm_up`.
+    /// Reads what a search will read first; see `read_ahead`.
     pub(crate) fn touch(&self, buyer: u64) -> u64 {
         self.entries[self.home(buyer)].0
     }

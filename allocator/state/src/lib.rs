@@ -58,7 +58,8 @@ pub mod ids;
 pub mod limits;
 pub mod order;
 pub mod outcome;
-pub mod seat_map;
+pub mod read_ahead;
+mod seat_map;
 pub mod seat_word;
 
 pub use apply::apply;

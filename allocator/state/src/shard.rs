@@ -19,6 +19,7 @@ use crate::{
     limits::Limits,
     order::Orders,
     outcome::Rejection,
+    read_ahead::Ahead,
     seat_word::SeatState,
     staff::StaffAnswers,
     withdrawal::give_back,
@@ -49,8 +50,8 @@ pub struct Shard {
     pub(crate) job_due: bool,
     /// Reused for the chain's bytes.
     pub(crate) scratch: Vec<u8>,
-    /// Reused for the slots that are read ahead.
-    pub(crate) warm_slots: Vec<u32>,
+    /// Reused for what is read ahead.
+    pub(crate) ahead: Ahead,
 }
 
 impl Shard {
@@ -76,7 +77,7 @@ impl Shard {
             control: Control::new(),
             job_due: false,
             scratch: Vec::new(),
-            warm_slots: Vec::new(),
+            ahead: Ahead::default(),
         }
     }
 
