@@ -38,6 +38,8 @@ pub enum Command {
     Report(ReportArgs),
     /// Time from exec to ready on an empty folder.
     Start(StartArgs),
+    /// Every figure of bench/README.md that a harness can make: measured, floor, goal.
+    Goals(GoalsArgs),
 }
 
 #[derive(Args)]
@@ -138,6 +140,15 @@ pub struct CompareArgs {
     /// Spread them over at least so many events; 1 is one hot event after the other.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000))]
     pub events: u64,
+    /// Our native stream in batches instead of HTTP, and the peer's own gRPC: etcd, echo or own.
+    #[arg(long)]
+    pub native: bool,
+    /// Replicas of the other side of --peer own; as many as --replicas if not given.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=5))]
+    pub own_replicas: Option<u32>,
+    /// Events of the other side of --peer own; as many as --events if not given.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1_000))]
+    pub own_events: Option<u64>,
     /// Do not kill both after the load and look for the acknowledged holds.
     #[arg(long)]
     pub no_crash_check: bool,
@@ -190,4 +201,29 @@ pub struct StartArgs {
     /// Further options of `onsale demo`, behind `--`.
     #[arg(last = true)]
     pub flags: Vec<String>,
+}
+
+#[derive(Args)]
+pub struct GoalsArgs {
+    /// Ids, e.g. P1 P13 T2; all if none is named.
+    #[arg(value_name = "ID")]
+    pub ids: Vec<String>,
+    #[command(flatten)]
+    pub binaries: Binaries,
+    /// The example of the state machine (P9 to P12); in `examples` beside this program if not
+    /// given.
+    #[arg(long, value_name = "BINARY")]
+    pub apply_bench: Option<PathBuf>,
+    /// Rounds of every figure that is a ratio.
+    #[arg(
+        long, default_value_t = 5,
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(limits::ROUNDS_MAX))
+    )]
+    pub rounds: u32,
+    /// Short rounds at low rates, for a busy machine: does it work at all?
+    #[arg(long)]
+    pub quick: bool,
+    /// Write the JSON here after each figure.
+    #[arg(long, value_name = "FILE.json")]
+    pub out: Option<PathBuf>,
 }

@@ -40,6 +40,8 @@ pub const STEAL_SHARE_MAX: f64 = 0.02;
 pub const PRINTED_VIOLATIONS_MAX: usize = 20;
 /// Rows of a run's series: one a second.
 pub const POINTS_MAX: usize = SECONDS_MAX as usize + 120;
+/// How often a run's series gets a row.
+pub const TICK: Duration = Duration::from_secs(1);
 /// Codes of one kind of request that are told apart.
 pub const CODES_MAX: usize = 32;
 /// Holds of a load that are read back one by one; their seats are all checked.

@@ -9,19 +9,22 @@ mod buyer;
 mod cli;
 mod compare;
 mod disturb;
-// The front before etcd uses the rest of it.
+// The program that echoes uses the rest of it.
 #[allow(dead_code)]
+mod echo;
 mod etcd_client;
 mod event;
 mod exit;
 #[cfg(test)]
 mod fake_shop;
 mod figures;
+mod goals;
 mod http;
 mod ledger;
 mod limits;
 mod load;
 mod machine;
+mod native;
 mod play;
 mod print;
 mod random;
@@ -44,7 +47,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::{
-    cli::{Cli, Command, CompareArgs, ReportArgs, RunArgs, StartArgs},
+    cli::{Cli, Command, CompareArgs, GoalsArgs, ReportArgs, RunArgs, StartArgs},
     exit::{Exit, ended},
     load::progress::Progress,
     report::Threshold,
@@ -73,6 +76,7 @@ async fn command(cli: Cli) -> anyhow::Result<Exit> {
         Command::Compare(args) => until_stopped(compare(args, json, threads)).await,
         Command::Report(args) => report(&args, json),
         Command::Start(args) => until_stopped(start(args, json)).await,
+        Command::Goals(args) => until_stopped(goals(args, json, threads)).await,
     }
 }
 
@@ -178,8 +182,16 @@ fn own_folder() -> anyhow::Result<PathBuf> {
 }
 
 async fn compare(args: CompareArgs, json: bool, threads: u32) -> anyhow::Result<Exit> {
+    if !args.native && args.peer == compare::Kind::Echo {
+        return Err(ended(Exit::Usage, "an echo knows no HTTP: --peer echo needs --native"));
+    }
+    if args.native && !args.peer.is_native() {
+        let why = format!("{} has no gRPC to compare --native with", args.peer.name());
+        return Err(ended(Exit::Usage, why));
+    }
     let options = compare::Options {
         peer: args.peer,
+        native: args.native,
         onsale: args.binaries.onsale_binary,
         fronts: args.binaries.fronts.map_or_else(own_folder, Ok)?,
         rounds: if args.quick { 1 } else { args.rounds },
@@ -190,6 +202,8 @@ async fn compare(args: CompareArgs, json: bool, threads: u32) -> anyhow::Result<
         replicas: args.replicas,
         seats: if args.quick { 300_000 } else { args.seats },
         events_min: args.events,
+        own_replicas: args.own_replicas.unwrap_or(args.replicas),
+        own_events_min: args.own_events.unwrap_or(args.events),
         work_dir: args.binaries.work_dir,
         crash_check: !args.no_crash_check,
     };
@@ -224,6 +238,23 @@ async fn start(args: StartArgs, json: bool) -> anyhow::Result<Exit> {
     };
     show(&start::run(&options).await?, json, print::starts)?;
     Ok(Exit::Done)
+}
+
+async fn goals(args: GoalsArgs, json: bool, threads: u32) -> anyhow::Result<Exit> {
+    let asked = goals::asked(&args.ids)?;
+    let own_folder = own_folder()?;
+    let setting = goals::Setting {
+        onsale: args.binaries.onsale_binary,
+        fronts: args.binaries.fronts.unwrap_or_else(|| own_folder.clone()),
+        apply_bench: args.apply_bench.unwrap_or(own_folder.join("examples/apply_bench")),
+        work_dir: args.binaries.work_dir,
+        rounds: args.rounds,
+        threads,
+        quick: args.quick,
+    };
+    let result = goals::run(&asked, &setting, args.out.as_deref()).await?;
+    show(&result, json, print::goals)?;
+    Ok(result.exit())
 }
 
 fn show<T: Serialize>(result: &T, json: bool, table: fn(&T)) -> anyhow::Result<()> {

@@ -18,7 +18,7 @@ use crate::{
     exit::{Exit, ended},
     http::Target,
     limits,
-    load::{self, Done, Options, Pace, op::Op, progress::Progress},
+    load::{self, Done, Options, Pace, Way, op::Op, progress::Progress},
     machine, random,
     result::{self, AuditResult, RunResult},
     scenario::{Disturbance, Scenario},
@@ -174,11 +174,7 @@ async fn prepare(play: &Play, scene: &Scene, client: &mut Client) -> anyhow::Res
     let mut stock = Stock::new(events, spread);
     let mix = scenario.shares();
     if mix.has(Op::Lose) {
-        stock.sold = sell_some(client, &stock, &run).await?;
-        for seat in &stock.sold {
-            stock.ledger().sold(*seat);
-        }
-        stock.skip(stock.sold.len() as u64);
+        sell_beforehand(client, &mut stock, &run).await?;
     }
     let pace = match scenario.rate_per_second {
         Some(rate) => Pace::Open { rate, arrivals: scenario.arrivals },
@@ -186,6 +182,7 @@ async fn prepare(play: &Play, scene: &Scene, client: &mut Client) -> anyhow::Res
     };
     Ok(Options {
         target: scene.target.clone(),
+        way: Way::Http,
         stock: Arc::new(stock),
         mix,
         pace,
@@ -200,16 +197,20 @@ async fn prepare(play: &Play, scene: &Scene, client: &mut Client) -> anyhow::Res
         seed: play.seed.map_or_else(random::seed, Ok)?,
         run,
         pids: scene.pids.clone(),
+        tick: limits::TICK,
         story: Mutex::new(Story::default()),
     })
 }
 
-/// Buys the first seats, for those who ask for sold ones; which they are.
-pub async fn sell_some(
+/// Buys the first seats, for those who ask for sold ones.
+///
+/// # Errors
+/// When they cannot be bought.
+pub async fn sell_beforehand(
     client: &mut Client,
-    stock: &Stock,
+    stock: &mut Stock,
     run: &str,
-) -> anyhow::Result<Vec<(usize, u64)>> {
+) -> anyhow::Result<()> {
     let event = stock.events.first().context("no event")?;
     let mut sold = Vec::new();
     for order in 0..orders_beforehand(event.len()) {
@@ -220,7 +221,12 @@ pub async fn sell_some(
             .context("selling the first seats")?;
         sold.extend((first..first + seat_ids.len() as u64).map(|seat| (0, seat)));
     }
-    Ok(sold)
+    for seat in &sold {
+        stock.ledger().sold(*seat);
+    }
+    stock.skip(sold.len() as u64);
+    stock.sold = sold;
+    Ok(())
 }
 
 /// Of an event with so many seats.

@@ -3,6 +3,7 @@
 use crate::{
     compare::{Comparison, Side},
     figures::Spread,
+    goals::{Better, Figure, GoalsResult, Verdict},
     limits::PRINTED_VIOLATIONS_MAX,
     result::RunResult,
     start::Starts,
@@ -150,4 +151,61 @@ pub fn starts(starts: &Starts) {
 #[allow(clippy::cast_precision_loss)]
 pub fn milliseconds(us: u64) -> f64 {
     us as f64 / 1e3
+}
+
+/// All figures that were asked for.
+pub fn goals(result: &GoalsResult) {
+    println!("{:<5}{:<48}{:>26}{:>11}{:>11}  result", "id", "what", "measured", "floor", "goal");
+    for figure in &result.figures {
+        println!("{}", goal(figure));
+        for note in figure.why.iter().chain(&figure.notes) {
+            println!("     {note}");
+        }
+        println!("     {}", figure.command);
+    }
+    if result.quick {
+        println!("short rounds at low rates: these figures mean nothing");
+    }
+}
+
+/// One figure in one line.
+pub fn goal(figure: &Figure) -> String {
+    let sign = figure.unit.sign();
+    let measured = match figure.measured {
+        None => "–".to_owned(),
+        Some(one) if (one.max - one.min).abs() < f64::EPSILON => number(one.median),
+        Some(all) => {
+            format!("{} ({}–{})", number(all.median), number(all.min), number(all.max))
+        }
+    };
+    let than = match figure.better {
+        Better::More => "≥",
+        Better::Less => "≤",
+    };
+    let [floor, goal] = [figure.floor, figure.goal].map(|bound| format!("{than} {bound}{sign}"));
+    let missed = |by: Option<f64>| by.map(|by| format!("{:.0} %", by * 100.0));
+    let [of_floor, of_goal] = [figure.floor_missed_by, figure.goal_missed_by].map(missed);
+    let result = match (figure.verdict, of_floor, of_goal) {
+        (Verdict::Goal, ..) => "goal reached".to_owned(),
+        // Nothing is a share of zero.
+        (Verdict::Floor, ..) if figure.goal == 0.0 => "floor reached; goal missed".to_owned(),
+        (Verdict::Floor, _, by) => {
+            format!("floor reached; goal missed by {}", by.unwrap_or_default())
+        }
+        (Verdict::Missed, by, _) => format!("FLOOR MISSED by {}", by.unwrap_or_default()),
+        (Verdict::Void, ..) => "does not count".to_owned(),
+        (Verdict::NotMeasured, ..) => "NOT MEASURED".to_owned(),
+        (Verdict::Broken, ..) => "BROKEN: what was acknowledged does not hold".to_owned(),
+    };
+    let measured = if figure.measured.is_some() { measured + sign } else { measured };
+    format!("{:<5}{:<48}{measured:>26}{floor:>11}{goal:>11}  {result}", figure.id, figure.what)
+}
+
+/// Three digits are enough.
+fn number(value: f64) -> String {
+    match value.abs() {
+        100.0.. => format!("{value:.0}"),
+        10.0.. => format!("{value:.1}"),
+        _ => format!("{value:.2}"),
+    }
 }

@@ -117,6 +117,15 @@ pub struct Operation {
     pub service_us: Latency,
 }
 
+impl Operation {
+    /// Share of requests that were not answered as they should.
+    #[allow(clippy::cast_precision_loss)]
+    pub fn failed_share(&self) -> f64 {
+        let failed = self.limited + self.unknown + self.wrong + self.lost + self.unsent;
+        failed as f64 / (self.good + self.refused + failed).max(1) as f64
+    }
+}
+
 /// Times in microseconds.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Latency {

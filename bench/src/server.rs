@@ -20,7 +20,7 @@ use tokio::{
 use crate::{
     exit::{Exit, ended},
     http::Target,
-    limits,
+    limits, machine,
 };
 
 /// A running child process; killed when dropped.
@@ -76,14 +76,23 @@ impl Server {
         Ok(target)
     }
 
-    /// Kills it as a power cut would, and waits until it is gone.
+    /// Kills it as a power cut would, and waits until it is gone, and its children with it: they
+    /// notice by themselves, and hold its memory and its folder until then.
     ///
     /// # Errors
-    /// When it does not go.
+    /// When one of them does not go.
     pub async fn kill(mut self) -> anyhow::Result<()> {
+        let family = machine::family(self.pid);
         self.child.start_kill().with_context(|| format!("{} cannot be killed", self.name))?;
         let ended = timeout(limits::STOP_MAX, self.child.wait()).await;
         ended.with_context(|| format!("{} does not end", self.name))??;
+        let until = Instant::now() + limits::STOP_MAX;
+        while family.iter().any(|pid| machine::runs(*pid)) {
+            if Instant::now() >= until {
+                bail!("a child of {} does not end", self.name);
+            }
+            tokio::time::sleep(limits::STOP_POLL).await;
+        }
         Ok(())
     }
 }
@@ -150,5 +159,26 @@ pub async fn fresh_demo(
     match onsale(binary, &folder.path().join("data"), &flags).await {
         Ok(demo) => Ok((demo, folder)),
         Err(error) => Err(error.context(format!("kept {}", folder.keep().display()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_killed_server_is_gone_when_its_children_are() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut command = Command::new("sh");
+        // Its child outlives it by a moment, as those of PostgreSQL do.
+        command.args(["-c", "sleep 0.6 & echo ready http://127.0.0.1:1; wait"]);
+        command.stdout(Stdio::piped());
+        let log = folder.path().join("log");
+        let mut server = Server::start("sh", command, &log).expect("started");
+        server.ready(&log).await.expect("ready");
+        let family = machine::family(server.pid);
+        assert!(family.len() == 2 && family.iter().all(|pid| machine::runs(*pid)), "{family:?}");
+        server.kill().await.expect("gone");
+        assert!(!family.iter().any(|pid| machine::runs(*pid)), "a child still runs");
     }
 }

@@ -24,6 +24,8 @@ use crate::{
 pub struct Options {
     /// With what.
     pub peer: Kind,
+    /// Over gRPC: our stream in batches against the peer's own calls.
+    pub native: bool,
     /// Our binary.
     pub onsale: PathBuf,
     /// Where the fronts of the peers are.
@@ -44,6 +46,10 @@ pub struct Options {
     pub seats: u64,
     /// Events they are in, at least.
     pub events_min: u64,
+    /// Replicas of the other side where the peer is our own.
+    pub own_replicas: u32,
+    /// Events of the other side where the peer is our own.
+    pub own_events_min: u64,
     /// Where both keep their data.
     pub work_dir: PathBuf,
     /// Kill both after the load and look what is left.
@@ -177,9 +183,9 @@ async fn round(options: &Options, number: u32) -> anyhow::Result<Vec<Round>> {
         let (ours, peer);
         if number.is_multiple_of(2) {
             peer = sides::peer(options, folder.path()).await?;
-            ours = sides::ours(options, folder.path()).await?;
+            ours = sides::ours(options, folder.path(), "onsale").await?;
         } else {
-            ours = sides::ours(options, folder.path()).await?;
+            ours = sides::ours(options, folder.path(), "onsale").await?;
             peer = sides::peer(options, folder.path()).await?;
         }
         Ok(vec![("reserve", ours, peer)])

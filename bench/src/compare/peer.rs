@@ -34,6 +34,10 @@ pub enum Kind {
     Etcd,
     /// nginx with static files: for reads.
     Nginx,
+    /// Our own, with other replicas (--own-replicas) or events (--own-events).
+    Own,
+    /// A bare tonic server that answers what it was sent; with --native.
+    Echo,
 }
 
 impl Kind {
@@ -44,7 +48,14 @@ impl Kind {
             Kind::Postgres => "postgres",
             Kind::Etcd => "etcd",
             Kind::Nginx => "nginx",
+            Kind::Own => "own",
+            Kind::Echo => "echo",
         }
+    }
+
+    /// Whether it can be compared with over gRPC.
+    pub fn is_native(self) -> bool {
+        matches!(self, Kind::Etcd | Kind::Own | Kind::Echo)
     }
 
     /// Where the comparison is not even.
@@ -65,6 +76,11 @@ impl Kind {
                 "nginx serves files that never change; ours are live, and one worker of nginx is \
                  held against all threads of ours",
             ],
+            Kind::Own => Vec::new(),
+            Kind::Echo => vec![
+                "the echo does nothing and flushes nothing; it has a call for each hold, ours a \
+                 message for many: in our favour",
+            ],
         };
         if replicas == 1 && self == Kind::Etcd {
             warnings.push("one replica of ours against three members: in our favour");
@@ -82,11 +98,15 @@ impl Kind {
             Kind::Redis => redis::start(data).await?,
             Kind::Postgres => postgres::start(data).await?,
             Kind::Etcd => etcd::start(data).await?,
-            Kind::Nginx => bail!("nginx keeps no holds"),
+            Kind::Echo => Store { all: Vec::new(), url: String::new() },
+            Kind::Nginx | Kind::Own => bail!("{} is not started here", self.name()),
         };
         let program = front(fronts, self)?;
         let mut command = Command::new(&program);
-        command.args(["--store", &servers.url, "--listen", "127.0.0.1:0"]).stdout(Stdio::piped());
+        if self != Kind::Echo {
+            command.args(["--store", &servers.url]);
+        }
+        command.args(["--listen", "127.0.0.1:0"]).stdout(Stdio::piped());
         let log = data.with_extension("log");
         let mut front = Server::start(&format!("{}", program.display()), command, &log)?;
         let target = front.ready(&log).await?;
@@ -106,7 +126,8 @@ pub struct Peer {
     kind: Kind,
     /// Its HTTP.
     pub target: Target,
-    url: String,
+    /// How its front reaches it.
+    pub url: String,
     servers: Vec<Server>,
 }
 
@@ -136,7 +157,7 @@ impl Peer {
             Kind::Redis => redis::held(&self.url).await,
             Kind::Postgres => postgres::held(&self.url).await,
             Kind::Etcd => etcd::held(&self.url).await,
-            Kind::Nginx => Ok(0),
+            Kind::Nginx | Kind::Own | Kind::Echo => Ok(0),
         }
     }
 }
@@ -208,7 +229,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let error = front(folder.path(), Kind::Etcd).expect_err("nothing there");
         assert!(error.to_string().contains("cargo build --release"), "{error}");
-        for kind in [Kind::Redis, Kind::Postgres, Kind::Etcd, Kind::Nginx] {
+        for kind in [Kind::Redis, Kind::Postgres, Kind::Etcd, Kind::Nginx, Kind::Echo] {
             assert!(!kind.warnings(3).is_empty(), "{} is never quite even", kind.name());
         }
     }

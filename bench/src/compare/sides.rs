@@ -3,26 +3,31 @@
 
 use std::{path::Path, sync::Arc, time::Duration, time::Instant};
 
-use super::{Options, Side};
+use super::{Kind, Options, Side};
 use crate::{
     api::Client,
     event::{self, Shape},
     figures::Figures,
     http::Target,
     limits,
-    load::{self, op::Op, progress::Progress},
-    machine, random,
+    load::{self, Way, op::Op, progress::Progress},
+    machine, native, random,
     seats::EventSeats,
     server,
     stock::Stock,
 };
 
-/// Our side.
+/// Connections of a comparison over gRPC, and holds in flight on each, for both sides: ours in one
+/// message, the peer's in as many calls.
+const STREAMS: u64 = 4;
+const CALLS: u64 = 256;
+
+/// Our side, on a folder of that name.
 ///
 /// # Errors
 /// When it cannot be started or does not answer.
-pub async fn ours(options: &Options, folder: &Path) -> anyhow::Result<Side> {
-    let data = folder.join("onsale");
+pub async fn ours(options: &Options, folder: &Path, name: &str) -> anyhow::Result<Side> {
+    let data = folder.join(name);
     let replicas = options.replicas.to_string();
     let flags = ["--no-limits", "--empty", "--replicas", &replicas];
     let demo = server::onsale(&options.onsale, &data, &flags).await?;
@@ -32,7 +37,13 @@ pub async fn ours(options: &Options, folder: &Path) -> anyhow::Result<Side> {
     let shape = Shape::plain(options.seats, options.events_min);
     let events = event::make(&mut client, &key, &run, shape).await?;
     let pids = machine::family(demo.server.pid);
-    let load = reserves(options, demo.target.clone(), events.clone(), pids).await?;
+    let way = if options.native {
+        let places = native::places(&mut client, &demo.grpc, &events).await?;
+        Way::Stream { places, batch: usize::try_from(CALLS)? }
+    } else {
+        Way::Http
+    };
+    let load = reserves(options, (demo.target.clone(), way), events.clone(), pids).await?;
     let found = if options.crash_check {
         demo.server.kill().await?;
         let again = server::onsale(&options.onsale, &data, &flags).await?;
@@ -44,7 +55,7 @@ pub async fn ours(options: &Options, folder: &Path) -> anyhow::Result<Side> {
         demo.server.kill().await?;
         found
     };
-    Ok(side("ours", load, Some(found)))
+    Ok(side(if name == "onsale" { "ours" } else { name }, load, Some(found)))
 }
 
 /// The peer's side.
@@ -52,10 +63,24 @@ pub async fn ours(options: &Options, folder: &Path) -> anyhow::Result<Side> {
 /// # Errors
 /// When it is not installed, cannot be started or is not durable.
 pub async fn peer(options: &Options, folder: &Path) -> anyhow::Result<Side> {
+    if options.peer == Kind::Own {
+        let (replicas, events_min) = (options.own_replicas, options.own_events_min);
+        let other = Options { replicas, events_min, ..options.clone() };
+        return Box::pin(ours(&other, folder, Kind::Own.name())).await;
+    }
     let data = folder.join(options.peer.name());
     let mut peer = options.peer.start(&options.fronts, &data).await?;
     let events = event::like_made(Shape::plain(options.seats, options.events_min));
-    let load = reserves(options, peer.target.clone(), events, peer.pids()).await?;
+    let way = match options.peer {
+        Kind::Etcd if options.native => Way::Etcd { members: peer.url.clone(), calls: CALLS },
+        Kind::Echo => Way::Echo { address: peer.target.authority.clone(), calls: CALLS },
+        _ => Way::Http,
+    };
+    let load = reserves(options, (peer.target.clone(), way), events, peer.pids()).await?;
+    if options.peer == Kind::Echo {
+        peer.kill().await?;
+        return Ok(side(options.peer.name(), load, None));
+    }
     if options.crash_check {
         peer.kill().await?;
         peer = options.peer.start(&options.fronts, &data).await?;
@@ -71,14 +96,16 @@ pub async fn peer(options: &Options, folder: &Path) -> anyhow::Result<Side> {
 /// When connections cannot be opened.
 pub async fn reserves(
     options: &Options,
-    target: Target,
+    (target, way): (Target, Way),
     events: Vec<EventSeats>,
     pids: Vec<u32>,
 ) -> anyhow::Result<Figures> {
     let stock = Arc::new(Stock::new(events, options.events_min > 1));
+    let native = !matches!(way, Way::Http);
     let mut load =
         load::Options::closed(target, Arc::clone(&stock), Op::Reserve, random::run_id()?);
-    load.connections = options.connections;
+    load.way = way;
+    load.connections = if native { STREAMS } else { options.connections };
     load.threads = options.threads;
     load.warm_up = Duration::from_secs(options.warm_up_seconds);
     load.duration = Duration::from_secs(options.seconds);

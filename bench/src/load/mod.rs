@@ -2,6 +2,7 @@
 //!
 //! Must never outlive its time: every wait in here is bounded.
 
+mod batch;
 mod lane;
 pub mod op;
 pub mod plan;
@@ -25,7 +26,9 @@ use self::{
     tally::{Span, Tally},
     wire::Shared,
 };
-use crate::{buyer::Habits, http::Target, machine, random::Dice, stock::Stock, story::Story};
+use crate::{
+    buyer::Habits, http::Target, machine, native::Place, random::Dice, stock::Stock, story::Story,
+};
 
 /// When requests are sent.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -39,6 +42,34 @@ pub enum Pace {
     },
     /// Each connection sends when it has its answer.
     Closed,
+}
+
+/// How requests travel.
+#[derive(Clone, Debug)]
+pub enum Way {
+    /// HTTP/1.1, one request in flight on each connection.
+    Http,
+    /// The native stream, one batch in flight on each: reserves only.
+    Stream {
+        /// Of each event.
+        places: Arc<Vec<Place>>,
+        /// Holds in a message.
+        batch: usize,
+    },
+    /// A conditional put under a lease.
+    Etcd {
+        /// `host:port,host:port,…`.
+        members: String,
+        /// In flight on each connection.
+        calls: u64,
+    },
+    /// A unary call that answers what it was sent.
+    Echo {
+        /// `host:port`.
+        address: String,
+        /// In flight on each connection.
+        calls: u64,
+    },
 }
 
 /// Shares of the kinds of requests.
@@ -81,6 +112,8 @@ impl Mix {
 pub struct Options {
     /// Where.
     pub target: Target,
+    /// How requests travel.
+    pub way: Way,
     /// Of which events.
     pub stock: Arc<Stock>,
     /// What.
@@ -109,6 +142,8 @@ pub struct Options {
     pub run: String,
     /// Whose processor time to read.
     pub pids: Vec<u32>,
+    /// How often the series gets a row.
+    pub tick: Duration,
     /// What buyers experienced.
     pub story: Mutex<Story>,
 }
@@ -118,6 +153,7 @@ impl Options {
     pub fn closed(target: Target, stock: Arc<Stock>, op: Op, run: String) -> Options {
         Options {
             target,
+            way: Way::Http,
             stock,
             mix: Mix::only(op),
             pace: Pace::Closed,
@@ -132,6 +168,7 @@ impl Options {
             seed: 1,
             run,
             pids: Vec::new(),
+            tick: crate::limits::TICK,
             story: Mutex::new(Story::default()),
         }
     }
@@ -204,7 +241,11 @@ pub async fn run(
         let (ready_tx, ready_rx) = oneshot::channel();
         let (start_tx, start_rx) = oneshot::channel();
         let options = Arc::clone(&options);
-        lanes.push(spawn(move || lane::run(options, lane, ready_tx, start_rx))?);
+        lanes.push(if matches!(options.way, Way::Http) {
+            spawn(move || lane::run(options, lane, ready_tx, start_rx))?
+        } else {
+            spawn(move || batch::run(options, lane, ready_tx, start_rx))?
+        });
         ready.push(ready_rx);
         starts.push(start_tx);
     }
@@ -220,7 +261,8 @@ pub async fn run(
     for start in starts {
         let _ = start.send(Arc::clone(&shared));
     }
-    let watching = progress::watch(Arc::clone(&shared), options.pids.clone(), progress);
+    let watching =
+        progress::watch(Arc::clone(&shared), options.pids.clone(), progress, options.tick);
     let watching = tokio::spawn(watching);
     let ending = async {
         for lane in lanes {

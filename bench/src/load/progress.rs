@@ -38,17 +38,22 @@ pub struct Cpu {
 
 const LINES_EVERY: usize = 5;
 
-/// Ticks once a second until the load is over.
+/// Ticks until the load is over, as often as said.
 ///
 /// # Errors
 /// Never so far; a task must return something.
-pub async fn watch(shared: Arc<Shared>, pids: Vec<u32>, show: Progress) -> anyhow::Result<Cpu> {
+pub async fn watch(
+    shared: Arc<Shared>,
+    pids: Vec<u32>,
+    show: Progress,
+    tick: Duration,
+) -> anyhow::Result<Cpu> {
     let span = shared.span;
     let mut before: Option<(Option<Duration>, Duration)> = None;
     let mut last = (Instant::now(), cpu_now(&pids));
     let mut ticks = 0;
     loop {
-        let mut next = last.0 + Duration::from_secs(1);
+        let mut next = last.0 + tick;
         if before.is_none() {
             next = next.min(span.counted_from);
         }
@@ -59,7 +64,7 @@ pub async fn watch(shared: Arc<Shared>, pids: Vec<u32>, show: Progress) -> anyho
             before = Some(cpu);
         }
         let seconds = (now - last.0).as_secs_f64();
-        if over || seconds >= 0.9 {
+        if over || seconds >= 0.9 * tick.as_secs_f64() {
             let cores = |now: Duration, then: Duration| {
                 now.saturating_sub(then).as_secs_f64() / seconds.max(1e-9)
             };

@@ -7,7 +7,6 @@ use std::fmt::Write as _;
 use super::{
     Threshold,
     svg::{Chart, Line, escape},
-    threshold::failed,
 };
 use crate::result::RunResult;
 
@@ -250,7 +249,7 @@ fn operations(result: &RunResult, out: &mut String) {
         for time in times {
             let _ = write!(out, "<td>{}</td>", milliseconds(time));
         }
-        let share = failed(row) * 100.0;
+        let share = row.failed_share() * 100.0;
         let _ = write!(
             out,
             "<td>{}</td><td>{}</td><td>{share:.2} %</td></tr>",

@@ -1,6 +1,6 @@
 //! Owns thresholds: `reserve.p99<50ms`, `reserve.rate>=5000`, `silence<1.5s`.
 
-use crate::result::{Operation, RunResult};
+use crate::result::RunResult;
 
 /// A rule that a run has to hold.
 #[derive(Clone, Debug, PartialEq)]
@@ -104,7 +104,7 @@ impl Threshold {
             Field::P999 => us(row.latency_us.p999),
             Field::Max => us(row.latency_us.max),
             Field::Rate => Some(row.rate),
-            Field::Failed => Some(failed(row)),
+            Field::Failed => Some(row.failed_share()),
         }
     }
 
@@ -116,13 +116,6 @@ impl Threshold {
             _ => format!("{:.2} ms", value / 1e3),
         }
     }
-}
-
-/// Share of requests that were not answered as they should.
-#[allow(clippy::cast_precision_loss)]
-pub fn failed(row: &Operation) -> f64 {
-    let failed = row.limited + row.unknown + row.wrong + row.lost + row.unsent;
-    failed as f64 / (row.good + row.refused + failed).max(1) as f64
 }
 
 fn field_of(name: &str) -> Option<Field> {
