@@ -3,7 +3,7 @@
 //!
 //! Must never be bypassed by a handler: bodies and headers are bounded before one runs.
 
-use std::{net::IpAddr, num::NonZeroU32, time::Duration};
+use std::{net::IpAddr, num::NonZeroU32, ops::RangeInclusive, time::Duration};
 
 use governor::{
     DefaultKeyedRateLimiter, Quota, RateLimiter,
@@ -64,6 +64,10 @@ pub const PAYMENT_METHOD_CHARS_MAX: usize = 255;
 pub const KILL_SEATS_MAX: usize = 200_000;
 /// Bytes of a reason for support or the organizer; the state machine's own bound.
 pub const REASON_BYTES_MAX: usize = 64;
+/// Characters of a channel's key.
+pub const CHANNEL_KEY_CHARS_MAX: usize = 64;
+/// Characters of a channel's secret.
+pub const CHANNEL_SECRET_CHARS: RangeInclusive<usize> = 8..=255;
 
 /// Seats and places of one event.
 pub const EVENT_SEATS_MAX: u64 = 200_000;

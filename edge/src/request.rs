@@ -25,6 +25,9 @@ pub(crate) const HOLD_TOKEN: HeaderName = HeaderName::from_static("hold-token");
 /// Header with the token that proves an order.
 pub(crate) const ORDER_TOKEN: HeaderName = HeaderName::from_static("order-token");
 
+/// Header with the secret of a channel.
+pub(crate) const CHANNEL_KEY: HeaderName = HeaderName::from_static("channel-key");
+
 /// A request, ready for its handler.
 pub struct Request {
     /// Method, path, headers.

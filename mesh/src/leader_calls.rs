@@ -78,6 +78,15 @@ leader_calls! {
     /// What is withdrawn of an event.
     list_kills(pb::ListKillsRequest, |request| request.shard) -> pb::ListKillsResponse,
         organizer_service_client::OrganizerServiceClient;
+    /// Sets places of an event aside for a channel.
+    put_channel(pb::PutChannelRequest, |request| request.shard) -> pb::Outcome,
+        organizer_service_client::OrganizerServiceClient;
+    /// Forgets a channel of an event.
+    drop_channel(pb::DropChannelRequest, |request| request.shard) -> pb::Outcome,
+        organizer_service_client::OrganizerServiceClient;
+    /// The channels of an event.
+    list_channels(pb::ListChannelsRequest, |request| request.shard) -> pb::ListChannelsResponse,
+        organizer_service_client::OrganizerServiceClient;
     /// Moves a ticket to another seat.
     swap_seat(pb::SwapSeatRequest, |request| order_shard(&request.order_id)) -> pb::Outcome,
         support_service_client::SupportServiceClient;
@@ -182,7 +191,18 @@ impl Waits for pb::ReturnSeatsRequest {
         limits::REQUEST_BUDGET
     }
 }
+impl Waits for pb::PutChannelRequest {
+    fn wait(&self) -> Duration {
+        limits::REQUEST_BUDGET
+    }
+}
+impl Waits for pb::DropChannelRequest {
+    fn wait(&self) -> Duration {
+        limits::REQUEST_BUDGET
+    }
+}
 impl Waits for pb::ListKillsRequest {}
+impl Waits for pb::ListChannelsRequest {}
 impl Waits for pb::SwapSeatRequest {}
 impl Waits for pb::RenameTicketsRequest {}
 

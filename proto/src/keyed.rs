@@ -76,6 +76,13 @@ impl Secret {
         short(&self.hash("buyer", &[kind.as_bytes(), value.as_bytes()])).max(1)
     }
 
+    /// How a channel's secret stands in the log.
+    #[must_use]
+    pub fn channel_key_hash(&self, event_id: &str, channel: &str, secret: &str) -> [u8; 32] {
+        let parts = [event_id.as_bytes(), channel.as_bytes(), secret.as_bytes()];
+        self.hash("channel_key", &parts)
+    }
+
     /// Any other value bound to a label, e.g. a session cookie's signature.
     #[must_use]
     pub fn sign(&self, label: &str, value: &[u8]) -> [u8; 32] {
@@ -158,5 +165,8 @@ mod tests {
         let secret = Secret::new(&[7; 32]).expect("long enough");
         assert_ne!(secret.key_hash("ab", "c"), secret.key_hash("a", "bc"));
         assert_ne!(secret.buyer_hash("email", "a@b"), secret.buyer_hash("card", "a@b"));
+        let channel = |event, channel, key| secret.channel_key_hash(event, channel, key);
+        assert_ne!(channel("evt_1", "fans", "key"), channel("evt_2", "fans", "key"));
+        assert_ne!(channel("evt_1", "fans", "key"), channel("evt_1", "fan", "skey"));
     }
 }

@@ -220,6 +220,9 @@ pub fn hold_command(
         items: items.collect::<Result<_, _>>()?,
         ..pb::HoldCommand::default()
     };
+    if !request.channel.is_empty() {
+        command.channel = Some(channel_entry(request, event, secret));
+    }
     let content = command.encode_to_vec();
     command.hold_id = id::to_bytes(id::new_hold(event.shard).map_err(no_randomness)?);
     command.idempotency = Some(pb::Idempotency {
@@ -229,6 +232,17 @@ pub fn hold_command(
         buyer_is_new: false,
     });
     Ok(command)
+}
+
+fn channel_entry(
+    request: &pb::HoldRequest,
+    event: &KnownEvent,
+    secret: &Secret,
+) -> pb::ChannelEntry {
+    let (channel, key) = (&request.channel, &request.channel_key);
+    let hash = || secret.channel_key_hash(&event.event_id, channel, key).to_vec();
+    let key_hash = if key.is_empty() { Vec::new() } else { hash() };
+    pb::ChannelEntry { key: channel.clone(), key_hash: key_hash.into() }
 }
 
 fn hold_item(at: usize, wish: &pb::HoldWish, event: &KnownEvent) -> Result<pb::HoldItem, Failure> {

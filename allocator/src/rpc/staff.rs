@@ -84,6 +84,42 @@ impl OrganizerService for StaffApi {
         let kills = kills.ok_or_else(|| convert::not_found("event"))?;
         Ok(Response::new(pb::ListKillsResponse { kills }))
     }
+
+    async fn put_channel(
+        &self,
+        request: Request<pb::PutChannelRequest>,
+    ) -> Result<Response<pb::Outcome>, Status> {
+        let end = deadline(request.metadata(), CONTROL_TIMEOUT);
+        let message = request.into_inner();
+        let shard = message.shard;
+        self.propose(shard, convert::put_channel(message)?, end).await
+    }
+
+    async fn drop_channel(
+        &self,
+        request: Request<pb::DropChannelRequest>,
+    ) -> Result<Response<pb::Outcome>, Status> {
+        let end = deadline(request.metadata(), CONTROL_TIMEOUT);
+        let message = request.into_inner();
+        self.propose(message.shard, convert::drop_channel(&message)?, end).await
+    }
+
+    async fn list_channels(
+        &self,
+        request: Request<pb::ListChannelsRequest>,
+    ) -> Result<Response<pb::ListChannelsResponse>, Status> {
+        let end = deadline(request.metadata(), UNARY_TIMEOUT);
+        let message = request.into_inner();
+        let group = self.node.group(message.shard)?;
+        if !group.leads() {
+            return Err(not_leader(group.leader()));
+        }
+        group.read_index(end).await?;
+        let channels = group.read(|shard| Some(shard.event(message.event_no)?.channels()));
+        let channels = channels.ok_or_else(|| convert::not_found("event"))?;
+        let channels = channels.into_iter().map(convert::channel).collect();
+        Ok(Response::new(pb::ListChannelsResponse { channels }))
+    }
 }
 
 #[tonic::async_trait]

@@ -10,7 +10,7 @@ use onsale_proto::{Code, allocator as pb, id, keyed};
 use onsale_state::{
     AreaTaken, CommandKind, Done, Held, HoldId, JobId, JobKind, LeasedJob, OrderId, Outcome, Place,
     Rejection,
-    command::{HoldItem, JobResult, Wish},
+    command::{ChannelEntry, HoldItem, JobResult, Wish},
 };
 use pb::{command::Kind, outcome::Result as Answer, settle_job_request::Result as Report};
 
@@ -31,6 +31,10 @@ fn idempotency() -> pb::Idempotency {
 fn hold() -> pb::HoldCommand {
     pb::HoldCommand {
         types: vec![0, 1, 0, 0],
+        channel: Some(pb::ChannelEntry {
+            key: "fans".to_owned(),
+            key_hash: Bytes::from_static(&[8; 32]),
+        }),
         event_no: 1,
         hold_id: hold_id(),
         idempotency: Some(idempotency()),
@@ -79,7 +83,9 @@ fn convert(kind: Kind) -> Result<CommandKind, Failure> {
 fn good_commands_keep_every_field() {
     let Ok(CommandKind::Hold(made)) = convert(Kind::Hold(hold())) else { panic!("a hold") };
     assert_eq!(made.terms.as_ref().expect("terms").types, [0, 1, 0, 0]);
-    let plain = pb::HoldCommand { types: vec![], ..hold() };
+    let channel = made.terms.as_ref().and_then(|terms| terms.channel.clone());
+    assert_eq!(channel, Some(ChannelEntry { key: "fans".into(), key_hash: Some([8; 32]) }));
+    let plain = pb::HoldCommand { types: vec![], channel: None, ..hold() };
     let Ok(CommandKind::Hold(plain)) = convert(Kind::Hold(plain)) else { panic!("a hold") };
     assert!(plain.terms.is_none(), "a plain hold stays as small as it is");
     assert_eq!(made.event, 1);
@@ -129,6 +135,9 @@ fn malformed_holds_are_refused_by_field() {
     let key = |change: fn(&mut pb::Idempotency)| -> Spoil {
         Box::new(move |hold| change(hold.idempotency.as_mut().expect("there")))
     };
+    let channel = |change: fn(&mut pb::ChannelEntry)| -> Spoil {
+        Box::new(move |hold| change(hold.channel.as_mut().expect("there")))
+    };
     let table: Vec<(&str, Spoil)> = vec![
         ("event_no", Box::new(|h| h.event_no = 0)),
         ("hold_id", Box::new(|h| h.hold_id = Bytes::from_static(&[1; 15]))),
@@ -152,6 +161,9 @@ fn malformed_holds_are_refused_by_field() {
         ("items/0/split", Box::new(item(|it| it.split = true))),
         ("items/1/category", Box::new(|h| h.items[1].category = Some(65_536))),
         ("items/1/section", Box::new(|h| h.items[1].section = Some(65_536))),
+        ("channel/key", channel(|it| it.key.clear())),
+        ("channel/key", channel(|it| it.key = "k".repeat(65))),
+        ("channel/key_hash", channel(|it| it.key_hash = Bytes::from_static(&[8; 31]))),
     ];
     for (at, (field, spoil)) in table.iter().enumerate() {
         let mut message = hold();

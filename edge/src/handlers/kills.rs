@@ -35,14 +35,15 @@ use crate::{
 const SELECTION: [&str; 4] = ["seat_ids", "areas", "sections", "rows"];
 
 /// Places by number, ascending.
-#[derive(Debug, PartialEq)]
-struct Selection {
-    seats: Vec<u32>,
-    areas: Vec<AreaQuantity>,
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Selection {
+    pub seats: Vec<u32>,
+    pub areas: Vec<AreaQuantity>,
 }
 
+/// So many places of a section.
 #[derive(Serialize)]
-struct Area<'a> {
+pub(crate) struct Area<'a> {
     section: &'a str,
     quantity: u32,
 }
@@ -192,27 +193,34 @@ pub(crate) fn reason<'a>(object: &Object<'a>, faults: &mut Faults) -> Option<&'a
     Some(text)
 }
 
-fn with(more: &[&'static str]) -> Vec<&'static str> {
+/// The fields that name places, and more.
+pub(crate) fn with(more: &[&'static str]) -> Vec<&'static str> {
     SELECTION.iter().chain(more).copied().collect()
 }
 
-fn areas<'a>(view: &'a EventView, areas: &[AreaQuantity]) -> Vec<Area<'a>> {
+/// Areas with their public names.
+pub(crate) fn areas<'a>(view: &'a EventView, areas: &[AreaQuantity]) -> Vec<Area<'a>> {
     let key = |no| view.section(no).map_or("", |section| section.key.as_str());
     areas.iter().map(|area| Area { section: key(area.section), quantity: area.quantity }).collect()
 }
 
 fn select(view: &EventView, object: Option<&Object<'_>>, faults: &mut Faults) -> Selection {
-    let mut seats = Vec::new();
-    let mut areas = Vec::new();
-    if let Some(object) = object {
-        if SELECTION.iter().all(|name| object.get(name).is_none()) {
-            object.fault("seat_ids", "or areas, sections or rows must be named", faults);
-        }
-        named_seats(view, object, &mut seats, faults);
-        whole_sections(view, object, &mut seats, faults);
-        rows(view, object, &mut seats, faults);
-        areas = named_areas(view, object, faults);
+    let Some(object) = object else {
+        return Selection::default();
+    };
+    if SELECTION.iter().all(|name| object.get(name).is_none()) {
+        object.fault("seat_ids", "or areas, sections or rows must be named", faults);
     }
+    places(view, object, faults)
+}
+
+/// The places that a body names, maybe none.
+pub(crate) fn places(view: &EventView, object: &Object<'_>, faults: &mut Faults) -> Selection {
+    let mut seats = Vec::new();
+    named_seats(view, object, &mut seats, faults);
+    whole_sections(view, object, &mut seats, faults);
+    rows(view, object, &mut seats, faults);
+    let areas = named_areas(view, object, faults);
     seats.sort_unstable();
     seats.dedup();
     Selection { seats, areas }

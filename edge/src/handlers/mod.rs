@@ -4,6 +4,7 @@
 //! between requests.
 
 pub(crate) mod availability;
+pub(crate) mod channels;
 pub(crate) mod checkout;
 pub(crate) mod document;
 pub(crate) mod document_form;

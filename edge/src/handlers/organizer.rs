@@ -128,10 +128,14 @@ pub(crate) fn staff_key(
 
 /// The answer to a command of staff; without a key of the request's own nothing was repeated.
 pub(crate) fn answered(request: &Request, body: &impl Serialize, replayed: bool) -> Reply {
-    let has_key = matches!(idempotency::optional(request.headers()), Ok(Some(_)));
     let mut reply = reply::json_of(StatusCode::OK, body);
-    reply::mark_replayed(&mut reply, replayed && has_key);
+    reply::mark_replayed(&mut reply, replayed && has_key(request));
     reply
+}
+
+/// Does the request bring a key of its own?
+pub(crate) fn has_key(request: &Request) -> bool {
+    matches!(idempotency::optional(request.headers()), Ok(Some(_)))
 }
 
 /// Who asks.

@@ -38,6 +38,7 @@ pub(crate) fn read(body: &[u8]) -> Option<Wishes> {
         items: vec![Wish::Seats(seats.into_iter().map(str::to_owned).collect())],
         types: vec![Mix::default()],
         listed: false,
+        channel: None,
     })
 }
 

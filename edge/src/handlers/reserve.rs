@@ -14,6 +14,7 @@ use onsale_proto::{
 };
 
 use super::{
+    channels,
     places::{self, write_number},
     plain_wish,
     wish::Wishes,
@@ -39,10 +40,13 @@ pub(crate) struct Granted {
 /// `POST /v1/reserve`
 pub(crate) async fn reserve(edge: Arc<Edge>, request: Request) -> Result<Reply, Problem> {
     let key = idempotency::required(request.headers())?;
-    let wishes = match plain_wish::read(request.json_body()?) {
+    let mut wishes = match plain_wish::read(request.json_body()?) {
         Some(wishes) => wishes,
         None => Wishes::read(&request.json()?)?,
     };
+    if let Some(channel) = &mut wishes.channel {
+        channels::unlock(channel, &wishes.event_id, &edge.secret, &request)?;
+    }
     let view = edge.documents.get(&wishes.event_id, request.deadline).await?;
     let (key, session) = identify(&edge, &request, &wishes.event_id, &key);
     let granted = hold(&edge, &view, &wishes, (key, &session), request.deadline).await?;
@@ -85,6 +89,7 @@ pub(crate) async fn hold(
         idempotency: Some(idempotency::message(key, content, buyer, session.is_new)),
         items,
         types,
+        channel: wishes.channel.clone(),
     };
     let command = Command { kind: Some(command::Kind::Hold(command)) };
     let outcome = edge

@@ -2,10 +2,10 @@
 //!
 //! Must never guess: a wish that is not clear is refused with the field that is not.
 
-use onsale_proto::allocator::HoldItem;
+use onsale_proto::allocator::{ChannelEntry, HoldItem};
 use serde_json::Value;
 
-use super::mix::Mix;
+use super::{channels, mix::Mix};
 use crate::{
     event_view::EventView,
     idempotency::Canonical,
@@ -14,7 +14,7 @@ use crate::{
     problem::Problem,
 };
 
-const NOT_OFFERED: [&str; 2] = ["code", "channel"];
+const NOT_OFFERED: [&str; 1] = ["code"];
 /// What stands beside `quantity`, and never beside `seat_ids`.
 const CHOICE_FIELDS: [&str; 6] =
     ["category", "section", "accessible", "price_max_minor", "companions", "split"];
@@ -56,6 +56,8 @@ pub(crate) struct Wishes {
     pub types: Vec<Mix>,
     /// Named by `items`, not by one wish in the body itself.
     pub listed: bool,
+    /// The channel that the buyer comes through.
+    pub channel: Option<ChannelEntry>,
 }
 
 /// One wish.
@@ -110,7 +112,8 @@ impl Wishes {
             faults.add(&At::Root, format!("asks for {places} places, at most {most}"));
         }
         check_repeats(&items, listed, faults);
-        Some(Wishes { event_id: event_id?.to_owned(), items, types, listed })
+        let channel = channels::read_entry(&object, faults);
+        Some(Wishes { event_id: event_id?.to_owned(), items, types, listed, channel })
     }
 
     /// The content as it is hashed.
@@ -130,6 +133,11 @@ impl Wishes {
                 }
             }
             mix.write(&mut canonical);
+        }
+        // The secret proves who may; it is not what is asked for.
+        if let Some(channel) = &self.channel {
+            canonical.text("channel");
+            canonical.text(&channel.key);
         }
         canonical
     }
@@ -296,6 +304,9 @@ fn read_items(object: &Object<'_>, faults: &mut Faults) -> (Vec<Wish>, Vec<Mix>)
     for (place, value) in values.unwrap_or_default().iter().enumerate() {
         let at = At::Index(&at, place);
         if let Some(item) = Object::read(value, at, &WISH_FIELDS, faults) {
+            if item.get("channel").is_some() {
+                item.fault("channel", "stands beside items", faults);
+            }
             items.extend(read_wish(&item, faults));
         }
     }

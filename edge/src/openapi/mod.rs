@@ -95,7 +95,7 @@ fn parameters(route: &Route, components: &Value) -> Result<Vec<Value>, String> {
             })
         })
         .collect();
-    let mut names: Vec<&str> = route.query.to_vec();
+    let mut names: Vec<&str> = [route.query, route.headers].concat();
     match route.key {
         KeyUse::None => {}
         KeyUse::Optional => names.push("OptionalIdempotencyKey"),

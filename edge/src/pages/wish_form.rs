@@ -51,6 +51,7 @@ pub(super) fn wishes(view: &EventView, form: &Form) -> Result<Wishes, Problem> {
         items: vec![Wish::Places(choice)],
         types: vec![mix],
         listed: false,
+        channel: None,
     })
 }
 

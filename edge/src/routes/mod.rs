@@ -3,7 +3,14 @@
 //!
 //! Must never have a second list of routes anywhere.
 
+macro_rules! handler {
+    ($handler:path) => {
+        |edge, request| Box::pin($handler(edge, request))
+    };
+}
+
 mod table;
+mod words;
 
 use std::{pin::Pin, sync::Arc};
 
@@ -115,6 +122,8 @@ pub struct Route {
     pub body_bytes_max: usize,
     /// Its query's parameters: names of the document's components.
     pub query: &'static [&'static str],
+    /// Headers of its own: names of the document's components.
+    pub headers: &'static [&'static str],
     /// Its successes.
     pub successes: Vec<Success>,
     /// Its own refusals, beside those that every route has.
@@ -164,6 +173,7 @@ impl Route {
             body: BodyUse::None,
             body_bytes_max: limits::BODY_BYTES_MAX,
             query: &[],
+            headers: &[],
             successes: Vec::new(),
             codes: Vec::new(),
             handler,

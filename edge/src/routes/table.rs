@@ -5,92 +5,15 @@
 use http::Method;
 use onsale_proto::Code;
 
-use super::{Auth, BodyUse, Class, KeyUse, Route, Success};
+use super::{Auth, BodyUse, Class, KeyUse, Route};
 use crate::{
     auth::Role,
     handlers::{
-        availability, checkout, events, gateway, holds, kills, meta, orders, organizer, reserve,
-        support,
+        availability, channels, checkout, events, gateway, holds, kills, meta, orders, organizer,
+        reserve, support,
     },
     limits, pages,
 };
-
-macro_rules! handler {
-    ($handler:path) => {
-        |edge, request| Box::pin($handler(edge, request))
-    };
-}
-
-const JSON: &str = "application/json";
-
-impl Route {
-    fn auth(mut self, auth: Auth) -> Route {
-        self.auth = auth;
-        match auth {
-            Auth::Anyone | Auth::Gateway => {}
-            Auth::HoldToken | Auth::OrderToken => self.codes.push(Code::Unauthenticated),
-            Auth::OrderTokenOrSupport | Auth::Staff(_) => {
-                self.codes.extend([Code::Unauthenticated, Code::Forbidden]);
-            }
-        }
-        self
-    }
-
-    fn class(mut self, class: Class) -> Route {
-        self.class = class;
-        self
-    }
-
-    fn key(mut self, key: KeyUse) -> Route {
-        self.key = key;
-        if key == KeyUse::Required {
-            self.codes.push(Code::IdempotencyKeyRequired);
-        }
-        if key != KeyUse::None {
-            self.codes.push(Code::IdempotencyKeyReused);
-        }
-        self
-    }
-
-    fn body(mut self, body: BodyUse) -> Route {
-        self.body = body;
-        if matches!(body, BodyUse::Json(_) | BodyUse::OptionalJson(_) | BodyUse::Form(_)) {
-            self.codes.push(Code::UnsupportedMediaType);
-        }
-        self
-    }
-
-    fn body_max(mut self, bytes: usize) -> Route {
-        self.body_bytes_max = bytes;
-        self
-    }
-
-    fn query(mut self, names: &'static [&'static str]) -> Route {
-        self.query = names;
-        self
-    }
-
-    fn answers(mut self, status: u16, says: &'static str, schema: &'static str) -> Route {
-        let content = if schema.is_empty() { "" } else { JSON };
-        self.successes.push(Success { status, says, content, schema });
-        self
-    }
-
-    fn answers_with(mut self, status: u16, says: &'static str, content: &'static str) -> Route {
-        self.successes.push(Success { status, says, content, schema: "" });
-        self
-    }
-
-    fn codes(mut self, codes: &[Code]) -> Route {
-        self.codes.extend(codes);
-        self
-    }
-
-    /// It changes something, so that its outcome can be unknown.
-    fn changes(self) -> Route {
-        self.codes(&[Code::OutcomeUnknown])
-    }
-}
 
 /// All routes; more special paths stand before more general ones.
 #[must_use]
@@ -100,6 +23,7 @@ pub fn table() -> Vec<Route> {
     table.extend(owning());
     table.extend(organizing());
     table.extend(withdrawing());
+    table.extend(setting_aside());
     table.extend(supporting());
     table.extend(pages());
     table
@@ -181,10 +105,12 @@ fn buying() -> Vec<Route> {
             handler!(reserve::reserve),
         )
         .key(KeyUse::Required)
+        .headers(&["ChannelKey"])
         .body(BodyUse::Json("ReserveRequest"))
         .answers(200, "The hold", "Reservation")
         .codes(&[
             Code::AdmissionRequired,
+            Code::ChannelForbidden,
             Code::SeatUnavailable,
             Code::OrphanSeats,
             Code::CompanionWithoutAccessible,
@@ -341,6 +267,54 @@ fn withdrawing() -> Vec<Route> {
         )
         .auth(organizer)
         .answers(200, "Places by reason", "Kills"),
+    ]
+}
+
+fn setting_aside() -> Vec<Route> {
+    let organizer = Auth::Staff(Role::Organizer);
+    const ONE: &str = "/v1/events/{event_id}/channels/{key}";
+    vec![
+        Route::new(
+            Method::PUT,
+            ONE,
+            "putChannel",
+            "Sets places aside for who comes through a channel; these and no others from now on",
+            handler!(channels::put),
+        )
+        .auth(organizer)
+        .key(KeyUse::Optional)
+        .body(BodyUse::Json("ChannelRequest"))
+        .body_max(limits::EVENT_BODY_BYTES_MAX)
+        .answers(200, "What is set aside", "ChannelPut")
+        .codes(&[Code::SeatUnavailable])
+        .changes(),
+        Route::new(
+            Method::DELETE,
+            ONE,
+            "deleteChannel",
+            "Closes a channel: what is unsold of it is everybody's",
+            handler!(channels::delete),
+        )
+        .auth(organizer)
+        .key(KeyUse::Optional)
+        .answers(204, "Closed", "")
+        .changes(),
+        get(
+            ONE,
+            "getChannel",
+            "What a channel has, and what of it is left",
+            handler!(channels::get),
+        )
+        .auth(organizer)
+        .answers(200, "The channel", "Channel"),
+        get(
+            "/v1/events/{event_id}/channels",
+            "listChannels",
+            "An event's channels, in the order in which they were made",
+            handler!(channels::list),
+        )
+        .auth(organizer)
+        .answers(200, "The channels", "Channels"),
     ]
 }
 

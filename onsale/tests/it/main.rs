@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod best_available;
+mod channels;
 #[path = "../../../edge/tests/it/client.rs"]
 #[allow(dead_code)]
 mod client;

@@ -113,14 +113,15 @@ fn hold(message: &pb::HoldCommand, shard: u32) -> Result<CommandKind, Failure> {
 
 /// What few buyers say beside their wishes.
 fn terms(message: &pb::HoldCommand) -> Result<Option<Box<HoldTerms>>, Failure> {
-    if message.types.is_empty() {
+    if message.types.is_empty() && message.channel.is_none() {
         return Ok(None);
     }
     if message.types.len() > HOLD_SEATS_MAX {
         return Err(invalid("types", "must be as many as there are places"));
     }
     let types = message.types.iter().map(|&no| narrow("types", no));
-    Ok(Some(Box::new(HoldTerms { types: types.collect::<Result<_, _>>()?, channel: None })))
+    let channel = message.channel.as_ref().map(super::channel::entry).transpose()?;
+    Ok(Some(Box::new(HoldTerms { types: types.collect::<Result<_, _>>()?, channel })))
 }
 
 fn hold_item(at: usize, item: &pb::HoldItem) -> Result<HoldItem, Failure> {

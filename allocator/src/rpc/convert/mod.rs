@@ -4,12 +4,14 @@
 //! Must never decide anything about seats, nor repeat foreign bytes in an error: an error names
 //! the field, says what is wrong and what would be right.
 
+mod channel;
 mod command;
 mod internal;
 mod job;
 mod outcome;
 mod staff;
 
+pub use channel::{channel, drop_channel, put_channel};
 pub use command::{command, contact, idempotency, state_key};
 pub use internal::{decode_command, decode_outcome, encode_command, encode_outcome};
 pub use job::{job, job_kind_name, lease_jobs, settle_job, wake_job};

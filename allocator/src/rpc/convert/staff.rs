@@ -78,7 +78,7 @@ fn holder(message: Option<&pb::Contact>, commitment: &[u8; 32]) -> Result<Contac
     Ok(Contact { salt, name, email })
 }
 
-fn event_no(number: u32) -> Result<u32, Failure> {
+pub(super) fn event_no(number: u32) -> Result<u32, Failure> {
     match number {
         0 => Err(invalid("event_no", "must be an event's number, from 1")),
         number => Ok(number),
@@ -89,7 +89,7 @@ fn ticket(number: u32) -> Result<u16, Failure> {
     u16::try_from(number).map_err(|_| invalid("ticket", "must be a ticket's number in its order"))
 }
 
-fn selection(seats: Vec<u32>, areas: &[pb::AreaQuantity]) -> Result<Selection, Failure> {
+pub(super) fn selection(seats: Vec<u32>, areas: &[pb::AreaQuantity]) -> Result<Selection, Failure> {
     if seats.len() > EVENT_SEATS_MAX as usize {
         return Err(invalid("seats", &format!("must be at most {EVENT_SEATS_MAX}")));
     }

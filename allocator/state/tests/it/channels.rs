@@ -415,3 +415,28 @@ fn a_wish_through_a_channel_is_not_allotted_with_everybodys() {
     let fans = seats_of(outcomes[1].result.clone().unwrap());
     assert_eq!(fans, [2, 3]);
 }
+
+#[test]
+fn what_nobody_found_among_everybodys_may_be_found_with_the_channels() {
+    let mut desk = Desk::open();
+    desk.ok(1000, put(1, PutChannel { general_too: true, ..put_of("fans", &[2]) }));
+    desk.ok(1000, hold_seats(1, &[0, 1, 4, 5]));
+    desk.ok(1000, hold_seats(2, &[8, 9, 10]));
+    let refused = desk.no(1000, hold_items(1, 3, &[places(0, 2)]));
+    assert!(matches!(refused, Rejection::NotEnoughTogether { .. }), "{refused:?}");
+    assert_eq!(seats_of(desk.ok(1000, through("fans", None, 4, places(0, 2)))), [2, 3]);
+}
+
+#[test]
+fn a_quota_that_refuses_a_channels_buyer_leaves_both_pools_as_they_were() {
+    let mut desk = Desk::open();
+    desk.ok(1000, CommandKind::OpenOnsale(Box::new(crate::kit::festival())));
+    let four = PutChannel { event: 3, places: of_area(1, 4), ..put_of("fans", &[]) };
+    desk.ok(1000, put(1, four));
+    desk.ok(1000, hold_items(3, 1, &[places(1, 3)]));
+    let CommandKind::Hold(hold) = through("fans", None, 2, places(1, 4)) else { unreachable!() };
+    let refused = desk.no(1000, CommandKind::Hold(Hold { event: 3, ..hold }));
+    assert_eq!(refused, Rejection::QuotaExhausted { quota: "first area".into() });
+    let view = desk.shard.event(3).unwrap().view().section_availability(1).unwrap();
+    assert_eq!((view.available, view.held), (1, 7));
+}
