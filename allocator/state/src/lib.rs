@@ -79,7 +79,7 @@ pub use invariants::Violation;
 pub use limits::Limits;
 pub use order::{FailureCode, JobKind, OrderStatus};
 pub use outcome::{AreaTaken, Done, Held, LeasedJob, Outcome, Place, QuotaTaken, Rejection};
-pub use seat_map::SeatMap;
+pub use seat_map::{SeatKind, SeatMap};
 pub use seat_word::{SeatState, SeatWord};
 pub use shard::Shard;
 pub use snapshot::Copy as SnapshotCopy;

@@ -3,9 +3,8 @@
 use onsale_allocator::document;
 use onsale_proto::{Code, catalog::*};
 use onsale_state::{
-    Batch, Command, CommandKind, Done, Shard,
+    Batch, Command, CommandKind, Done, SeatKind, Shard,
     command::{OpenOnsale, SectionKind},
-    seat_map::SeatKind,
 };
 use prost::Message as _;
 
