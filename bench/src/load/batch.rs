@@ -321,7 +321,7 @@ fn item(place: &Place, seat: u64, tag: u64, dice: &mut Dice) -> SubmitItem {
             seats: vec![u32::try_from(seat).unwrap_or(u32::MAX)],
             ..pb::HoldItem::default()
         }],
-        types: Vec::new(),
+        ..pb::HoldCommand::default()
     };
     SubmitItem {
         tag,
