@@ -8,8 +8,10 @@ use std::{sync::Arc, time::Duration};
 use super::{Setting, measure::Found};
 use crate::{
     api::Client,
+    compare::Kind,
     event::{self, Shape},
     figures::spread,
+    http::Target,
     limits,
     load::{self, Done, Pace, op::Fate, op::Op, plan::Arrivals, progress::Progress, tally::Point},
     machine, play, random,
@@ -33,39 +35,17 @@ const CALM: Duration = Duration::from_millis(500);
 const AFTERWARDS_SECONDS: u64 = 7;
 const FINE_TICK: Duration = Duration::from_millis(100);
 
-/// A demo with seats of its own under several loads.
-struct Stage {
-    demo: server::Onsale,
-    _folder: tempfile::TempDir,
-    client: Client,
-    before: Before,
+/// A system under several loads, ours or a peer.
+struct Crowd {
+    target: Target,
     stock: Arc<Stock>,
     pids: Vec<u32>,
     threads: u32,
 }
 
-impl Stage {
-    /// `sold`: some seats are, for those who ask in vain.
-    async fn open(setting: &Setting, seats: u64, sold: bool) -> anyhow::Result<Stage> {
-        let flags = ["--no-limits".to_owned(), "--empty".to_owned()];
-        let (demo, folder) = server::fresh_demo(&setting.onsale, &setting.work_dir, &flags).await?;
-        let mut client = Client::new(demo.target.clone());
-        let key = event::organizer_key(&folder.path().join("data/credentials.json"))?;
-        let run = random::run_id()?;
-        let events = event::make(&mut client, &key, &run, Shape::plain(seats, 1)).await?;
-        let ids: Vec<String> = events.iter().map(|event| event.event_id.clone()).collect();
-        let mut stock = Stock::new(events, false);
-        if sold {
-            play::sell_beforehand(&mut client, &mut stock, &run).await?;
-        }
-        let before = Before::read(&mut client, &ids).await?;
-        let (pids, threads) = (machine::family(demo.server.pid), setting.threads);
-        let stock = Arc::new(stock);
-        Ok(Stage { demo, _folder: folder, client, before, stock, pids, threads })
-    }
-
+impl Crowd {
     fn options(&self, op: Op, seconds: u64) -> anyhow::Result<load::Options> {
-        let (target, stock) = (self.demo.target.clone(), Arc::clone(&self.stock));
+        let (target, stock) = (self.target.clone(), Arc::clone(&self.stock));
         let mut options = load::Options::closed(target, stock, op, random::run_id()?);
         options.connections = CONNECTIONS;
         options.threads = self.threads;
@@ -89,10 +69,44 @@ impl Stage {
         eprintln!("  {}: {rate:.0}/s", op.name());
         Ok(rate)
     }
+}
+
+/// Our system, with seats of its own.
+struct Stage {
+    demo: server::Onsale,
+    _folder: tempfile::TempDir,
+    client: Client,
+    before: Before,
+    crowd: Crowd,
+}
+
+impl Stage {
+    /// `sold`: some seats are, for those who ask in vain.
+    async fn open(setting: &Setting, seats: u64, sold: bool) -> anyhow::Result<Stage> {
+        let flags = ["--no-limits".to_owned(), "--empty".to_owned()];
+        let (demo, folder) = server::fresh_demo(&setting.onsale, &setting.work_dir, &flags).await?;
+        let mut client = Client::new(demo.target.clone());
+        let key = event::organizer_key(&folder.path().join("data/credentials.json"))?;
+        let run = random::run_id()?;
+        let events = event::make(&mut client, &key, &run, Shape::plain(seats, 1)).await?;
+        let ids: Vec<String> = events.iter().map(|event| event.event_id.clone()).collect();
+        let mut stock = Stock::new(events, false);
+        if sold {
+            play::sell_beforehand(&mut client, &mut stock, &run).await?;
+        }
+        let before = Before::read(&mut client, &ids).await?;
+        let crowd = Crowd {
+            target: demo.target.clone(),
+            stock: Arc::new(stock),
+            pids: machine::family(demo.server.pid),
+            threads: setting.threads,
+        };
+        Ok(Stage { demo, _folder: folder, client, before, crowd })
+    }
 
     /// Audits and ends.
     async fn close(mut self) -> anyhow::Result<AuditResult> {
-        let options = self.options(Op::Reserve, 1)?;
+        let options = self.crowd.options(Op::Reserve, 1)?;
         let audit = verdict::audit(&options, &self.before, None, limits::FEED_LAG_MAX).await?;
         // Not used again; its connection ends before the server does.
         self.client.forget_session();
@@ -120,7 +134,7 @@ pub async fn refused(setting: &Setting) -> anyhow::Result<Vec<Found>> {
         }
         let mut rates = [0.0; 3];
         for op in kinds {
-            let rate = stage.peak(op, seconds).await?;
+            let rate = stage.crowd.peak(op, seconds).await?;
             let place = [Op::Lose, Op::Section, Op::Event].iter().position(|other| *other == op);
             rates[place.unwrap_or(0)] = rate;
         }
@@ -140,13 +154,13 @@ pub async fn refused(setting: &Setting) -> anyhow::Result<Vec<Found>> {
 pub async fn half_load(setting: &Setting) -> anyhow::Result<Vec<Found>> {
     let (rounds, seconds) = setting.effort();
     let stage = Stage::open(setting, setting.seats(), false).await?;
-    let peak = stage.peak(Op::Reserve, seconds).await?;
+    let peak = stage.crowd.peak(Op::Reserve, seconds).await?;
     let (mut ratios, mut notes) = (Vec::new(), vec![format!("peak {peak:.0}/s")]);
     for _ in 0..rounds {
         let before = machine::flush_cost(&setting.work_dir)?;
-        let mut options = stage.options(Op::Reserve, seconds)?;
+        let mut options = stage.crowd.options(Op::Reserve, seconds)?;
         options.pace = Pace::Open { rate: peak / 2.0, arrivals: Arrivals::Poisson };
-        let done = stage.load(options).await?;
+        let done = stage.crowd.load(options).await?;
         let after = machine::flush_cost(&setting.work_dir)?;
         let p50 = done.latency_us(Op::Reserve, 0.5);
         let flush = u64::midpoint(before.p50_us, after.p50_us).max(1);
@@ -167,47 +181,100 @@ pub async fn half_load(setting: &Setting) -> anyhow::Result<Vec<Found>> {
     Ok(vec![found])
 }
 
-/// P16: four times the peak with clients that go and come again, then half of it.
+/// P16: four times the peak with clients that go and come again, then half of it. What axum before
+/// Redis makes of the same stands beside it.
 pub async fn overload(setting: &Setting) -> anyhow::Result<Vec<Found>> {
     let (_, seconds) = setting.effort();
     let stage = Stage::open(setting, setting.seats(), false).await?;
-    let peak = stage.peak(Op::Reserve, seconds.min(5)).await?;
-    let mut options = stage.options(Op::Reserve, seconds)?;
-    impatient(&mut options, OVERLOAD * peak, connections(peak));
-    let over = stage.load(options).await?;
+    let ours = overloaded(&stage.crowd, seconds).await?;
+    let audit = stage.close().await?;
+    let mut ratio = Found::one("P16", ours.goodput / ours.peak);
+    let mut back = Found::one("P16b", ours.back.as_secs_f64());
+    ratio.notes.push(ours.said());
+    ratio.notes.push(match overloaded_redis(setting, seconds).await {
+        Ok(redis) => format!(
+            "axum → Redis: {:.2}×, back after {:.2} s; {}",
+            redis.goodput / redis.peak,
+            redis.back.as_secs_f64(),
+            redis.said()
+        ),
+        Err(error) => format!("axum → Redis was not measured: {error:#}"),
+    });
+    back.notes.push(format!("at {:.0}/s", ours.peak / 2.0));
+    if !ours.calm {
+        back.notes.push("not within that time".to_owned());
+    }
+    audited(&mut ratio, &audit);
+    audited(&mut back, &audit);
+    Ok(vec![ratio, back])
+}
+
+async fn overloaded_redis(setting: &Setting, seconds: u64) -> anyhow::Result<Overloaded> {
+    let folder = tempfile::Builder::new().prefix("overload-").tempdir_in(&setting.work_dir)?;
+    let peer = Kind::Redis.start(&setting.fronts, &folder.path().join("redis")).await?;
+    let events = event::like_made(Shape::plain(setting.seats(), 1));
+    let crowd = Crowd {
+        target: peer.target.clone(),
+        stock: Arc::new(Stock::new(events, false)),
+        pids: peer.pids(),
+        threads: setting.threads,
+    };
+    let done = overloaded(&crowd, seconds).await;
+    peer.kill().await?;
+    done
+}
+
+/// What became of a system under four times its peak, a second each, and afterwards.
+struct Overloaded {
+    peak: f64,
+    connections: u64,
+    sent: f64,
+    goodput: f64,
+    driver_cores: f64,
+    /// Until it was back to normal; as long as was looked where it was not.
+    back: Duration,
+    calm: bool,
+}
+
+impl Overloaded {
+    fn said(&self) -> String {
+        format!(
+            "peak {:.0}/s; asked for {:.0}/s over {} connections, {:.0}/s sent ({:.1} times the \
+             peak), {:.0}/s answered well within {} ms; the driver used {:.2} cores",
+            self.peak,
+            OVERLOAD * self.peak,
+            self.connections,
+            self.sent,
+            self.sent / self.peak,
+            self.goodput,
+            GIVE_UP.as_millis(),
+            self.driver_cores
+        )
+    }
+}
+
+async fn overloaded(crowd: &Crowd, seconds: u64) -> anyhow::Result<Overloaded> {
+    let peak = crowd.peak(Op::Reserve, seconds.min(5)).await?;
+    let connections = connections(peak);
+    let mut options = crowd.options(Op::Reserve, seconds)?;
+    impatient(&mut options, OVERLOAD * peak, connections);
+    let over = crowd.load(options).await?;
     let ended = over.shared.span.until;
-    let mut options = stage.options(Op::Reserve, AFTERWARDS_SECONDS)?;
+    let mut options = crowd.options(Op::Reserve, AFTERWARDS_SECONDS)?;
     impatient(&mut options, peak / 2.0, CONNECTIONS);
     (options.tick, options.warm_up) = (FINE_TICK, Duration::ZERO);
-    let after = stage.load(options).await?;
+    let after = crowd.load(options).await?;
     let begun = after.shared.span.started.saturating_duration_since(ended);
-    let back = back_to_normal(&after.shared.tally().series).map(|calm| begun + calm);
-    let audit = stage.close().await?;
-
-    let goodput = over.rate(Op::Reserve);
-    let mut ratio = Found::one("P16", goodput / peak);
-    let sent = sent(&over);
-    ratio.notes.push(format!(
-        "peak {peak:.0}/s; asked for {:.0}/s over {} connections, {sent:.0}/s sent, {goodput:.0}/s \
-         answered well within {} ms",
-        OVERLOAD * peak,
-        connections(peak),
-        GIVE_UP.as_millis()
-    ));
-    audited(&mut ratio, &audit);
-    let mut all = vec![ratio];
-    if let Some(back) = back {
-        let mut found = Found::one("P16b", back.as_secs_f64());
-        found.notes.push(format!("at {:.0}/s", peak / 2.0));
-        audited(&mut found, &audit);
-        all.push(found);
-    } else {
-        let mut found = Found::one("P16b", (begun + after.counted).as_secs_f64());
-        found.notes.push("not within that time".to_owned());
-        audited(&mut found, &audit);
-        all.push(found);
-    }
-    Ok(all)
+    let calm = back_to_normal(&after.shared.tally().series);
+    Ok(Overloaded {
+        peak,
+        connections,
+        sent: sent(&over),
+        goodput: over.rate(Op::Reserve),
+        driver_cores: over.driver_cpu.as_secs_f64() / over.counted.as_secs_f64().max(1e-9),
+        back: begun + calm.unwrap_or(after.counted),
+        calm: calm.is_some(),
+    })
 }
 
 fn impatient(options: &mut load::Options, rate: f64, connections: u64) {
