@@ -370,8 +370,8 @@ impl SeatMap {
     #[inline(always)]
     pub(crate) fn row_no(&self, seat: SeatNo) -> Option<usize> {
         let mut row = *self.row_of_block.get(seat as usize / BLOCK)? as usize;
-        // Of rows that are not shorter than a block one more at most: which of the two is as good as
-        // random, so that a sum is cheaper than a jump.
+        // Of rows that are not shorter than a block one more at most: which of the two is as good
+        // as random, so that a sum is cheaper than a jump.
         row += usize::from(seat >= self.plans.get(row + 1)?.first_seat);
         while seat >= self.plans.get(row + 1)?.first_seat {
             row += 1;

@@ -19,6 +19,7 @@ mod log_records;
 mod log_recovery;
 mod log_suite;
 mod rpc_calls;
+mod rpc_channels;
 mod rpc_convert;
 mod rpc_document;
 mod verify;

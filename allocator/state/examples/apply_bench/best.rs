@@ -55,8 +55,8 @@ fn together(gone: u32, clump: u32, quantity: u16) {
         format!("{}, p50 {} ns, p99 {} ns, max {} ns", times.len(), at(50), at(99), at(100))
     };
     println!(
-        "{quantity} together of {SEATS} seats, {} % gone in pieces of {clump}, an entry each, chain \
-         hash included: granted {}; refused {}",
+        "{quantity} together of {SEATS} seats, {} % gone in pieces of {clump}, an entry each, \
+         chain hash included: granted {}; refused {}",
         f64::from(gone) / 10.0,
         figures(granted),
         figures(refused),

@@ -18,8 +18,8 @@
 //!   wishes.
 //! - `memory`: what the process grows by, for each of a million seats, all held in holds of four;
 //!   always the first.
-//! - `scale`: a reserve of one named seat at random, with a million seats and with a thousand; every
-//!   other batch gives the seats of the one before back.
+//! - `scale`: a reserve of one named seat at random, with a million seats and with a thousand;
+//!   every other batch gives the seats of the one before back.
 //!
 //! The chain printed at the end is the same for every build that decides the same.
 

@@ -10,7 +10,7 @@ use onsale_state::{
 
 use crate::kit::{
     Desk, authorised, best, captured, checkout, counter, hold_items, hold_seats, invalid_field,
-    key, lease, order_id, release, seats_of, settle, wish,
+    key, lease, opening, order_id, release, row, seated, seats_of, settle, wish,
 };
 
 const SECRET: ChannelKeyHash = [7; 32];
@@ -85,6 +85,17 @@ fn channel(desk: &Desk, name: &str) -> ChannelView {
 
 fn seat_change(state: SeatState, seats: &[u32], until_ms: u64) -> Change {
     Change::Seats { event: 1, state, seats: seats.into(), key_tag: 0, until_ms }
+}
+
+/// Two channels, and who came through them.
+pub fn some(desk: &mut Desk) {
+    let both = Selection { seats: vec![8, 9, 11], areas: vec![(2, 1), (3, 4)] };
+    let first = PutChannel { places: both, key_hash: Some(SECRET), ..put_of("fans", &[]) };
+    desk.ok(1000, put(901, PutChannel { release_at_ms: Some(50_000), ..first }));
+    desk.ok(1000, put(902, put_of("club", &[10])));
+    desk.ok(1000, through("fans", Some(SECRET), 901, named(&[9])));
+    desk.ok(1000, through("fans", Some(SECRET), 902, places(3, 2)));
+    desk.ok(1000, counter(902, 901));
 }
 
 #[test]
@@ -401,6 +412,47 @@ fn channels_survive_a_snapshot_with_all_that_was_taken_through_them() {
     assert_eq!(counts(&desk, 3), [6, 2, 2, 0]);
     desk.ok(50_000, CommandKind::Tick);
     assert_eq!(desk.seat(2), SeatState::Available);
+}
+
+#[test]
+fn who_may_not_come_in_is_not_told_when_it_opens() {
+    let mut desk = Desk::open();
+    let mut early = opening(5, &[100], vec![seated("S", 0, vec![row("A", 4, &[])])]);
+    early.onsale_at_ms = 9_000;
+    desk.ok(1000, CommandKind::OpenOnsale(Box::new(early)));
+    desk.ok(1000, put(1, PutChannel { event: 5, ..put_of("fans", &[1]) }));
+    let hold = |name: &str, item: HoldItem| {
+        let CommandKind::Hold(hold) = through(name, None, 1, item) else { unreachable!() };
+        CommandKind::Hold(Hold { event: 5, ..hold })
+    };
+    assert_eq!(invalid_field(desk.no(1000, hold("club", best(0)))), "items/0/quantity");
+    assert_eq!(desk.no(1000, hold("club", best(1))), Rejection::ChannelForbidden);
+    let refused = desk.no(1000, hold("fans", best(1)));
+    assert_eq!(refused, Rejection::NotOnSale { onsale_at_ms: 9_000 });
+    desk.ok(9_000, hold("fans", best(1)));
+}
+
+#[test]
+fn two_hundred_thousand_seats_are_set_aside_by_one_command_and_released_in_one_step() {
+    let rows = (0..500).map(|no: u16| row(&no.to_string(), 400, &[])).collect();
+    let mut desk = Desk::new(Limits::default());
+    let open = opening(1, &[100], vec![seated("S", 0, rows)]);
+    desk.ok(1000, CommandKind::OpenOnsale(Box::new(open)));
+    let all: Vec<u32> = (0..200_000).collect();
+    let all = PutChannel { release_at_ms: Some(9_000), ..put_of("fans", &all) };
+    let command = Command { not_after_ms: u64::MAX, kind: put(1, all) };
+    assert!(command.encoded_len() < 256 * 1024, "{} bytes", command.encoded_len());
+    desk.ok(1000, command.kind);
+    assert_eq!(counts(&desk, 0), [0, 200_000, 0, 0]);
+    desk.ok(1000, through("fans", None, 1, best(6)));
+    let mut bytes = Vec::new();
+    desk.shard.encode_snapshot(&mut bytes);
+    assert!(bytes.len() < 64 * 1024, "{} bytes: runs are written, not seats", bytes.len());
+    desk.shard = Shard::decode_snapshot(&bytes).expect("a snapshot");
+    assert_eq!(channel(&desk, "fans").available, 199_994);
+    desk.ok(9_000, CommandKind::Tick);
+    assert_eq!(counts(&desk, 0), [199_994, 6, 0, 0]);
+    assert_eq!(desk.changes.len(), 1, "in one step");
 }
 
 #[test]

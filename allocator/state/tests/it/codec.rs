@@ -4,6 +4,7 @@ use onsale_state::*;
 use proptest::prelude::*;
 
 use crate::{
+    channels,
     history::{self, EntryDraft, Writer},
     kit::{Desk, authorised, best, checkout, hold_items, hold_seats, lease, settle},
     naive::Naive,
@@ -81,6 +82,7 @@ fn busy_snapshot() -> Vec<u8> {
     desk.ok(1000, checkout(2, 2));
     desk.ok(1000, lease(5));
     desk.ok(1000, settle(1, 5, authorised()));
+    channels::some(&mut desk);
     let mut bytes = Vec::new();
     desk.shard.encode_snapshot(&mut bytes);
     bytes
