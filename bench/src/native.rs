@@ -3,7 +3,7 @@
 //!
 //! Must never use more than the gRPC interface.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use anyhow::Context as _;
 use onsale_proto::allocator::{
@@ -13,6 +13,15 @@ use onsale_proto::allocator::{
 
 use crate::{api::Client, event, limits, seats::EventSeats};
 
+/// Where commands go.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Map {
+    /// Of each event.
+    pub places: Vec<Place>,
+    /// `host:port` of each node.
+    pub nodes: BTreeMap<u64, String>,
+}
+
 /// Where the commands for one event go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
@@ -20,34 +29,37 @@ pub struct Place {
     pub event_no: u32,
     /// Its shard.
     pub shard: u32,
-    /// `host:port` of the shard's leader.
-    pub leader: String,
+    /// Its leader.
+    pub leader: u64,
 }
 
-/// Of each event, in their order.
+/// Of each event, in their order, and of all nodes.
 ///
 /// # Errors
 /// When the cluster does not say.
-pub async fn places(
+pub async fn map(
     client: &mut Client,
     grpc: &str,
     events: &[EventSeats],
-) -> anyhow::Result<Arc<Vec<Place>>> {
+) -> anyhow::Result<Arc<Map>> {
     let channel = onsale_mesh::channel::connect(grpc).map_err(|e| anyhow::anyhow!("{e}"))?;
     let status = ClusterServiceClient::new(channel).get_status(GetStatusRequest {}).await?;
     let status = status.into_inner();
+    let nodes = status.nodes.iter().map(|node| (node.node, node.grpc.clone())).collect();
+    let nodes: BTreeMap<u64, String> = nodes;
     let mut places = Vec::new();
     for seats in events {
         let document = event::read(client, &format!("/v1/events/{}", seats.event_id)).await?;
         let shard = document["shard"].as_u64().context("an event without shard")?;
         let shard = u32::try_from(shard)?;
         let known = status.shards.iter().find(|known| known.shard == shard);
-        let node = known.and_then(|known| status.nodes.iter().find(|n| n.node == known.leader));
+        let leader = known.map_or(0, |known| known.leader);
+        let node = nodes.get(&leader);
         let node = node.with_context(|| format!("nobody knows the leader of shard {shard}"))?;
-        let event_no = number(&node.grpc, shard, &seats.event_id).await?;
-        places.push(Place { event_no, shard, leader: node.grpc.clone() });
+        let event_no = number(node, shard, &seats.event_id).await?;
+        places.push(Place { event_no, shard, leader });
     }
-    Ok(Arc::new(places))
+    Ok(Arc::new(Map { places, nodes }))
 }
 
 /// An event's number, from its shard's feed.

@@ -38,8 +38,8 @@ pub async fn ours(options: &Options, folder: &Path, name: &str) -> anyhow::Resul
     let events = event::make(&mut client, &key, &run, shape).await?;
     let pids = machine::family(demo.server.pid);
     let way = if options.native {
-        let places = native::places(&mut client, &demo.grpc, &events).await?;
-        Way::Stream { places, batch: usize::try_from(CALLS)? }
+        let map = native::map(&mut client, &demo.grpc, &events).await?;
+        Way::Stream { map, batch: usize::try_from(CALLS)? }
     } else {
         Way::Http
     };

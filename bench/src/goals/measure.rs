@@ -39,9 +39,13 @@ impl Found {
 
 /// The rate of an open loop of P13.
 const OPEN_RATE: f64 = 10_000.0;
+/// More than are asked for, by as much as arrivals scatter.
+const OPEN_SEATS_A_SECOND: u64 = 11_000;
 /// Rates and seats of short rounds.
 const QUICK_RATE: f64 = 300.0;
 const QUICK_SEATS: u64 = 2_000;
+/// More failures than this, and a latency says nothing.
+const FAILED_SHARE_MAX: f64 = 0.01;
 /// Starts of P18.
 const STARTS: u32 = 5;
 
@@ -199,6 +203,7 @@ async fn open_loop(setting: &Setting) -> anyhow::Result<Vec<Found>> {
     let (rate, seconds) = if setting.quick { (QUICK_RATE, 3) } else { (OPEN_RATE, 60) };
     let play = setting.play("reserve", |scenario| {
         (scenario.rate_per_second, scenario.seconds) = (Some(rate), seconds);
+        scenario.event.seats_a_second = Some(OPEN_SEATS_A_SECOND);
     })?;
     let result = play::run(&play, crate::never()).await?;
     let reserve = row(&result, "reserve")?;
@@ -211,9 +216,6 @@ async fn open_loop(setting: &Setting) -> anyhow::Result<Vec<Found>> {
     }
     Ok(vec![found])
 }
-
-/// More failures than this, and a latency says nothing.
-const FAILED_SHARE_MAX: f64 = 0.01;
 
 async fn sellout(setting: &Setting) -> anyhow::Result<Vec<Found>> {
     let play = setting.play("sellout", |scenario| {

@@ -29,7 +29,13 @@ use super::{
     tally::Ended,
     wire::Shared,
 };
-use crate::{echo::Echo, etcd_client::Etcd, limits, native::Place, random::Dice};
+use crate::{
+    echo::Echo,
+    etcd_client::Etcd,
+    limits,
+    native::{Map, Place},
+    random::Dice,
+};
 
 /// How long a hold lasts that keeps no time of its own.
 const HOLD_MS: u64 = 600_000;
@@ -58,8 +64,9 @@ pub async fn run(
     for (number, client) in clients {
         let dice = |turn: u64| Dice::new(options.seed, number + (turn << 32));
         match client {
-            Client::Stream { places, batch } => {
-                let holds = Holds { options: Arc::clone(&options), places, dice: dice(0) };
+            Client::Stream { map, batch } => {
+                let (options, again) = (Arc::clone(&options), Vec::new());
+                let holds = Holds { options, map, moved: BTreeMap::new(), again, dice: dice(0) };
                 tasks.spawn_local(stream(holds, batch, Arc::clone(&shared)));
             }
             Client::Unary(unary, calls) => {
@@ -78,7 +85,7 @@ pub async fn run(
 
 enum Client {
     Stream {
-        places: Arc<Vec<Place>>,
+        map: Arc<Map>,
         batch: usize,
     },
     /// And how many calls at a time.
@@ -95,9 +102,10 @@ impl Client {
     async fn open(options: &Options) -> anyhow::Result<Client> {
         Ok(match &options.way {
             Way::Http => anyhow::bail!("HTTP has lanes of its own"),
-            Way::Stream { places, batch } => {
-                anyhow::ensure!(places.len() == options.stock.events.len(), "events without place");
-                Client::Stream { places: Arc::clone(places), batch: *batch }
+            Way::Stream { map, batch } => {
+                let (events, places) = (options.stock.events.len(), map.places.len());
+                anyhow::ensure!(events == places, "events without place");
+                Client::Stream { map: Arc::clone(map), batch: *batch }
             }
             Way::Etcd { members, calls } => {
                 let etcd = Etcd::connect(members)?;
@@ -106,7 +114,7 @@ impl Client {
             }
             Way::Echo { address, calls } => {
                 let echo = Echo::connect(address)?;
-                let place = Place { event_no: 1, shard: 1, leader: String::new() };
+                let place = Place { event_no: 1, shard: 1, leader: 1 };
                 let item = item(&place, 1, 1, &mut Dice::new(1, 1));
                 let bytes = Bytes::from(item.encode_to_vec());
                 anyhow::ensure!(echo.call(bytes.clone()).await?, "the echo says something else");
@@ -119,7 +127,11 @@ impl Client {
 /// What one stream asks for.
 struct Holds {
     options: Arc<Options>,
-    places: Arc<Vec<Place>>,
+    map: Arc<Map>,
+    /// Shards whose lead went to another node meanwhile.
+    moved: BTreeMap<u32, u64>,
+    /// Asked for at a node that sent us on: not decided there.
+    again: Vec<Seat>,
     dice: Dice,
 }
 
@@ -140,30 +152,21 @@ async fn open(leader: &str) -> anyhow::Result<Open> {
 
 /// A closed loop: a batch, all its answers, the next batch.
 async fn stream(mut holds: Holds, batch: usize, shared: Arc<Shared>) {
-    let mut streams: BTreeMap<String, Open> = BTreeMap::new();
-    while !shared.is_over() {
-        let stock = &holds.options.stock;
-        let seats: Vec<Seat> = (0..batch).map_while(|_| stock.fresh()).collect();
-        if seats.len() < batch {
-            shared.run_out();
-        }
+    let mut streams: BTreeMap<u64, Open> = BTreeMap::new();
+    let left = |holds: &Holds| !holds.again.is_empty() && Instant::now() < shared.span.until;
+    while !shared.is_over() || (shared.ran_out() && left(&holds)) {
         // One event after the other: a batch seldom has more than one leader.
-        let mut by_leader: BTreeMap<&str, Vec<Seat>> = BTreeMap::new();
-        let places = Arc::clone(&holds.places);
-        for seat in seats {
-            if let Some(place) = places.get(seat.0) {
-                by_leader.entry(&place.leader).or_default().push(seat);
-            }
-        }
-        for (leader, seats) in by_leader {
-            if !streams.contains_key(leader)
-                && let Ok(opened) = open(leader).await
+        for (leader, seats) in holds.next(batch, &shared) {
+            let address = holds.map.nodes.get(&leader);
+            if !streams.contains_key(&leader)
+                && let Some(address) = address
+                && let Ok(opened) = open(address).await
             {
-                streams.insert(leader.to_owned(), opened);
+                streams.insert(leader, opened);
             }
-            let stream = streams.get_mut(leader);
+            let stream = streams.get_mut(&leader);
             if !holds.batch(stream, &seats, &shared).await {
-                streams.remove(leader);
+                streams.remove(&leader);
                 tokio::time::sleep(limits::RECONNECT_PAUSE).await;
             }
         }
@@ -171,22 +174,42 @@ async fn stream(mut holds: Holds, batch: usize, shared: Arc<Shared>) {
 }
 
 impl Holds {
+    /// The next batch, by leader.
+    fn next(&mut self, batch: usize, shared: &Shared) -> BTreeMap<u64, Vec<Seat>> {
+        let mut seats = std::mem::take(&mut self.again);
+        let stock = &self.options.stock;
+        while seats.len() < batch && !shared.ran_out() {
+            match stock.fresh() {
+                Some(seat) => seats.push(seat),
+                None => shared.run_out(),
+            }
+        }
+        let mut by_leader: BTreeMap<u64, Vec<Seat>> = BTreeMap::new();
+        for seat in seats {
+            if let Some(place) = self.map.places.get(seat.0) {
+                let leader = self.moved.get(&place.shard).copied().unwrap_or(place.leader);
+                by_leader.entry(leader).or_default().push(seat);
+            }
+        }
+        by_leader
+    }
+
     /// Sends a batch and enters its answers; whether the stream is still of use.
     async fn batch(&mut self, stream: Option<&mut Open>, seats: &[Seat], shared: &Shared) -> bool {
         let sent = Instant::now();
         let mut waiting: HashMap<u64, Seat> = HashMap::with_capacity(seats.len());
         let mut items = Vec::with_capacity(seats.len());
         for (tag, seat) in (1_u64..).zip(seats) {
-            if let Some(place) = self.places.get(seat.0) {
+            if let Some(place) = self.map.places.get(seat.0) {
                 items.push(item(place, seat.1, tag, &mut self.dice));
                 waiting.insert(tag, *seat);
             }
         }
         shared.tally().in_flight += waiting.len() as u64;
-        let mut alive = false;
+        let (mut alive, patience) = (false, self.options.patience);
         if let Some(stream) = stream {
             let hearing = self.hear(stream, SubmitRequest { items }, &mut waiting, sent, shared);
-            let heard = tokio::time::timeout(self.options.patience, hearing).await;
+            let heard = tokio::time::timeout(patience, hearing).await;
             alive = heard.is_ok_and(|all| all);
         }
         // Whatever was not answered may have been done.
@@ -196,7 +219,7 @@ impl Holds {
     }
 
     async fn hear(
-        &self,
+        &mut self,
         stream: &mut Open,
         request: SubmitRequest,
         waiting: &mut HashMap<u64, Seat>,
@@ -210,9 +233,18 @@ impl Holds {
             let Ok(Some(response)) = stream.answers.message().await else { return false };
             let now = now_ms();
             let mut ends = Vec::with_capacity(response.answers.len());
-            let mut ledger = self.options.stock.ledger();
+            let options = Arc::clone(&self.options);
+            let mut ledger = options.stock.ledger();
             for answer in response.answers {
                 let Some(seat) = waiting.remove(&answer.tag) else { continue };
+                if let Some(leader) = sent_on(answer.outcome.as_ref())
+                    && let Some(place) = self.map.places.get(seat.0)
+                {
+                    self.moved.insert(place.shard, leader);
+                    self.again.push(seat);
+                    shared.tally().in_flight -= 1;
+                    continue;
+                }
                 let (fate, code, expires_ms) = judge(answer.outcome.as_ref());
                 match fate {
                     Fate::Good => ledger.claim(seat, now, expires_ms),
@@ -225,6 +257,16 @@ impl Holds {
             answered(shared, sent, ends.iter().map(|(fate, code)| (*fate, code.as_str())));
         }
         true
+    }
+}
+
+/// The node to ask instead, of one that does not lead: nothing was decided.
+fn sent_on(outcome: Option<&pb::Outcome>) -> Option<u64> {
+    match outcome?.result.as_ref()? {
+        pb::outcome::Result::Rejected(rejected) if !rejected.unknown && rejected.leader != 0 => {
+            Some(rejected.leader)
+        }
+        _ => None,
     }
 }
 

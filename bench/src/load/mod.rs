@@ -27,7 +27,7 @@ use self::{
     wire::Shared,
 };
 use crate::{
-    buyer::Habits, http::Target, machine, native::Place, random::Dice, stock::Stock, story::Story,
+    buyer::Habits, http::Target, machine, native::Map, random::Dice, stock::Stock, story::Story,
 };
 
 /// When requests are sent.
@@ -51,8 +51,8 @@ pub enum Way {
     Http,
     /// The native stream, one batch in flight on each: reserves only.
     Stream {
-        /// Of each event.
-        places: Arc<Vec<Place>>,
+        /// Who leads what.
+        map: Arc<Map>,
         /// Holds in a message.
         batch: usize,
     },
