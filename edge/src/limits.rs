@@ -99,6 +99,20 @@ pub const HOLD_TTL_MS_MIN: u64 = 1_000;
 pub const HOLD_TTL_MS_MAX: u64 = 24 * 60 * 60 * 1_000;
 /// Extensions that an event's rules may allow.
 pub const EXTENSIONS_MAX: u64 = 1_000;
+/// Characters of a presale or voucher code.
+pub const CODE_CHARS_MAX: usize = 64;
+/// Fewer are guessed.
+pub const CODE_CHARS_MIN: usize = 4;
+/// Characters that stand before those of a made code.
+pub const CODE_PREFIX_CHARS_MAX: usize = 32;
+/// Bytes of the organizer's name for codes.
+pub const CODE_LABEL_BYTES_MAX: usize = 64;
+/// Codes that one request brings.
+pub const CODES_LISTED_MAX: usize = 1_000;
+/// Codes that one request has made.
+pub const CODES_MADE_MAX: u64 = 10_000;
+/// Uses of one code.
+pub const CODE_USES_MAX: u64 = 1_000_000_000;
 /// Seconds of seats in holds that an event's rules may allow a buyer.
 pub const HOLD_SECONDS_MAX: u64 = 1_000_000_000;
 /// Admissions a second that a waiting room may ask for.

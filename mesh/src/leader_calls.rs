@@ -87,6 +87,12 @@ leader_calls! {
     /// The channels of an event.
     list_channels(pb::ListChannelsRequest, |request| request.shard) -> pb::ListChannelsResponse,
         organizer_service_client::OrganizerServiceClient;
+    /// Gives an event presale and voucher codes.
+    put_codes(pb::PutCodesRequest, |request| request.shard) -> pb::Outcome,
+        organizer_service_client::OrganizerServiceClient;
+    /// What an event's codes are good for.
+    list_codes(pb::ListCodesRequest, |request| request.shard) -> pb::ListCodesResponse,
+        organizer_service_client::OrganizerServiceClient;
     /// Moves a ticket to another seat.
     swap_seat(pb::SwapSeatRequest, |request| order_shard(&request.order_id)) -> pb::Outcome,
         support_service_client::SupportServiceClient;
@@ -203,6 +209,8 @@ impl Waits for pb::DropChannelRequest {
 }
 impl Waits for pb::ListKillsRequest {}
 impl Waits for pb::ListChannelsRequest {}
+impl Waits for pb::PutCodesRequest {}
+impl Waits for pb::ListCodesRequest {}
 impl Waits for pb::SwapSeatRequest {}
 impl Waits for pb::RenameTicketsRequest {}
 

@@ -104,6 +104,10 @@ codes! {
     /// The event's limits on keeping seats from others.
     HoardingLimitReached, "hoarding_limit_reached", 409, FailedPrecondition, false,
         "You have held seats for long enough, or too often at once";
+    /// A code that is good for nothing here.
+    CodeInvalid, "code_invalid", 409, FailedPrecondition, false, "This code is not valid here";
+    /// A code that was used as often as it may be.
+    CodeUsedUp, "code_used_up", 409, Aborted, false, "This code is used up";
     /// Before the opening.
     NotOnSale, "not_on_sale", 409, FailedPrecondition, false, "The event is not on sale";
     /// A payment for the hold is undecided.

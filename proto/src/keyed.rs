@@ -57,10 +57,7 @@ impl Secret {
     /// of request.
     #[must_use]
     pub fn key_hash(&self, scope: &str, key: &str) -> u128 {
-        let hash = self.hash("idempotency_key", &[scope.as_bytes(), key.as_bytes()]);
-        let mut bytes = [0; 16];
-        bytes.copy_from_slice(&hash[..16]);
-        u128::from_be_bytes(bytes)
+        long(&self.hash("idempotency_key", &[scope.as_bytes(), key.as_bytes()]))
     }
 
     /// The hash of a request's content, in a canonical form of the caller's choice.
@@ -81,6 +78,12 @@ impl Secret {
     pub fn channel_key_hash(&self, event_id: &str, channel: &str, secret: &str) -> [u8; 32] {
         let parts = [event_id.as_bytes(), channel.as_bytes(), secret.as_bytes()];
         self.hash("channel_key", &parts)
+    }
+
+    /// How a presale or voucher code stands in the log.
+    #[must_use]
+    pub fn code_hash(&self, event_id: &str, code: &str) -> u128 {
+        long(&self.hash("code", &[event_id.as_bytes(), code.as_bytes()]))
     }
 
     /// Any other value bound to a label, e.g. a session cookie's signature.
@@ -135,6 +138,12 @@ fn token(hash: &[u8; 32]) -> String {
     URL_SAFE_NO_PAD.encode(&hash[..24])
 }
 
+fn long(hash: &[u8; 32]) -> u128 {
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&hash[..16]);
+    u128::from_be_bytes(bytes)
+}
+
 fn short(hash: &[u8; 32]) -> u64 {
     let mut bytes = [0; 8];
     bytes.copy_from_slice(&hash[..8]);
@@ -165,6 +174,8 @@ mod tests {
         let secret = Secret::new(&[7; 32]).expect("long enough");
         assert_ne!(secret.key_hash("ab", "c"), secret.key_hash("a", "bc"));
         assert_ne!(secret.buyer_hash("email", "a@b"), secret.buyer_hash("card", "a@b"));
+        assert_ne!(secret.code_hash("evt_1", "FANS"), secret.code_hash("evt_2", "FANS"));
+        assert_ne!(secret.code_hash("evt_1", "FANS"), secret.key_hash("evt_1", "FANS"));
         let channel = |event, channel, key| secret.channel_key_hash(event, channel, key);
         assert_ne!(channel("evt_1", "fans", "key"), channel("evt_2", "fans", "key"));
         assert_ne!(channel("evt_1", "fans", "key"), channel("evt_1", "fan", "skey"));

@@ -69,6 +69,34 @@ impl OrganizerService for StaffApi {
         self.propose(shard, convert::return_seats(message)?, end).await
     }
 
+    async fn put_codes(
+        &self,
+        request: Request<pb::PutCodesRequest>,
+    ) -> Result<Response<pb::Outcome>, Status> {
+        let end = deadline(request.metadata(), CONTROL_TIMEOUT);
+        let message = request.get_ref();
+        self.propose(message.shard, convert::put_codes(message)?, end).await
+    }
+
+    async fn list_codes(
+        &self,
+        request: Request<pb::ListCodesRequest>,
+    ) -> Result<Response<pb::ListCodesResponse>, Status> {
+        let end = deadline(request.metadata(), UNARY_TIMEOUT);
+        let message = request.into_inner();
+        let group = self.node.group(message.shard)?;
+        if !group.leads() {
+            return Err(not_leader(group.leader()));
+        }
+        group.read_index(end).await?;
+        let list = |shard: &Shard| {
+            let event = shard.event(message.event_no)?;
+            Some(event.codes().iter().map(convert::codes).collect())
+        };
+        let codes = group.read(list).ok_or_else(|| convert::not_found("event"))?;
+        Ok(Response::new(pb::ListCodesResponse { codes }))
+    }
+
     async fn list_kills(
         &self,
         request: Request<pb::ListKillsRequest>,

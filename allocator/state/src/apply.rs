@@ -158,6 +158,7 @@ impl Shard {
             CommandKind::RenameTicket(command) => self.rename_ticket(command),
             CommandKind::PutChannel(command) => self.put_channel(command, changes),
             CommandKind::DropChannel(command) => self.drop_channel(command, changes),
+            CommandKind::PutCodes(command) => self.put_codes(command),
             CommandKind::DropChange(command) => self.drop_change(command),
             CommandKind::DropRevision(command) => self.drop_revision(command),
             CommandKind::Tick => self.tick(),
@@ -215,6 +216,8 @@ impl Shard {
             let until_ms = self.holds.slab[hold].expires_at_ms();
             self.end_hold(hold, (HoldState::Expired, until_ms), changes);
         }
+        // When an event was looked at last is this replica's past, and so is its slot.
+        events.sort_unstable_by_key(|&slot| self.events[slot as usize].event);
         for event in events {
             self.events[event as usize].release_allotments(now, changes);
             self.reschedule(event);

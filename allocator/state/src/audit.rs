@@ -105,6 +105,10 @@ pub(crate) fn put_done(out: &mut Vec<u8>, done: &Done, asked: Option<HoldId>, no
             put_varint(out, (*from).into());
             put_varint(out, (*to).into());
         }
+        Done::CodesPut { codes } => {
+            out.push(20);
+            put_varint(out, (*codes).into());
+        }
         Done::Renamed { order, tickets } => {
             out.push(11);
             put_u128(out, order.0);
@@ -144,6 +148,11 @@ fn put_rule_rejection(out: &mut Vec<u8>, rejection: &Rejection) {
                 put_varint(out, (*taken).into());
             }
         }
+        Rejection::CodeInvalid { fault } => {
+            out.push(171);
+            out.push(*fault as u8);
+        }
+        Rejection::CodeUsedUp => out.push(172),
         Rejection::HoardingLimitReached { holds_max, hold_seconds_max } => {
             out.push(170);
             put_varint(out, (*holds_max).into());
@@ -225,7 +234,9 @@ fn put_rejection(out: &mut Vec<u8>, rejection: &Rejection, now: u64) {
             put_varint(out, *price_minor);
             put_varint(out, *other_minor);
         }
-        Rejection::HoardingLimitReached { .. }
+        Rejection::CodeInvalid { .. }
+        | Rejection::CodeUsedUp
+        | Rejection::HoardingLimitReached { .. }
         | Rejection::QuotaExhausted { .. }
         | Rejection::QuotaBelowTaken { .. } => {
             put_rule_rejection(out, rejection);

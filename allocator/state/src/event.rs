@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 use crate::{
     buyer_limit::BuyerCounts,
     channels::Channels,
+    codes::Codes,
     command::{ChangeOnsale, OpenOnsale, Rules},
     event_view::EventView,
     hoarding::Hoarding,
@@ -134,6 +135,7 @@ pub struct EventState {
     pub(crate) cards: BuyerCounts,
     pub(crate) clock: EventClock,
     pub(crate) kills: Kills,
+    pub(crate) codes: Codes,
     /// What buyers keep from others, where a rule asks.
     pub(crate) hoarding: Option<Box<Hoarding>>,
     /// Places set aside, where there are any.
@@ -217,6 +219,7 @@ impl EventState {
             cards: BuyerCounts::new(),
             clock: EventClock::default(),
             kills: Kills::default(),
+            codes: Codes::default(),
             hoarding: Hoarding::under(&open.rules),
             channels: None,
             channels_made: 0,

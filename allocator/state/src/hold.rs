@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use crate::{
     command::Idempotency,
     event::PlaceRef,
-    ids::{BuyerHash, ChannelNo, HoldId, KeyHash, LogTimeMs, RequestHash},
+    ids::{BuyerHash, ChannelNo, CodeHash, HoldId, KeyHash, LogTimeMs, RequestHash},
     index::{Index, Vacancy},
     limits::{DEDUP_AFTER_HOLD_MS, HOLD_SEATS_MAX},
     offer::Deals,
@@ -99,6 +99,8 @@ pub(crate) struct HoldExtra {
     pub(crate) deals: Deals,
     /// The channel that it came through; 0 is none.
     channel: ChannelNo,
+    /// The code that its buyer used.
+    code: Option<CodeHash>,
     /// Extensions whose requests had a key, which lives as long as the hold's.
     pub(crate) keyed: Vec<Extension>,
 }
@@ -136,6 +138,7 @@ impl HoldExtra {
             extensions: 0,
             deals: None,
             channel: 0,
+            code: None,
             keyed: Vec::new(),
         }
     }
@@ -210,6 +213,17 @@ impl Hold {
     pub(crate) fn set_channel(&mut self, channel: ChannelNo) {
         if channel != 0 {
             self.extra_mut().channel = channel;
+        }
+    }
+
+    /// The code that its buyer used.
+    pub(crate) fn code(&self) -> Option<CodeHash> {
+        self.extra().and_then(|extra| extra.code)
+    }
+
+    pub(crate) fn set_code(&mut self, code: Option<CodeHash>) {
+        if code.is_some() {
+            self.extra_mut().code = code;
         }
     }
 

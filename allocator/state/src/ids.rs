@@ -36,6 +36,9 @@ pub type KeyHash = u128;
 /// Keyed hash of a request's content, to tell a repeat from another use of the same key.
 pub type RequestHash = u64;
 
+/// Keyed hash of (event, code).
+pub type CodeHash = u128;
+
 /// A hold, unique in the cluster. The top 16 bits are its shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HoldId(pub u128);

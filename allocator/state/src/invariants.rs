@@ -10,7 +10,7 @@ use crate::{
     dedup::KeyOwner,
     event::{EventState, PlaceKind, PlaceRef, SectionStock},
     hold::{Hold, HoldState},
-    ids::{BuyerHash, ChannelNo, KeyHash, SectionNo},
+    ids::{BuyerHash, ChannelNo, CodeHash, KeyHash, SectionNo},
     limits::SETTLED_REPORTS_MAX,
     order::{JobKind, Order, OrderStatus},
     seat_word::{SeatState, SeatWord},
@@ -48,6 +48,7 @@ struct Recount {
     buyers: BTreeMap<BuyerHash, u32>,
     emails: BTreeMap<BuyerHash, u32>,
     cards: BTreeMap<BuyerHash, u32>,
+    codes: BTreeMap<CodeHash, u32>,
     live: usize,
     fences: usize,
 }
@@ -62,6 +63,7 @@ impl Recount {
             buyers: BTreeMap::new(),
             emails: BTreeMap::new(),
             cards: BTreeMap::new(),
+            codes: BTreeMap::new(),
             live: 0,
             fences: 0,
         }
@@ -122,6 +124,7 @@ impl Shard {
             check_seats(event, recount, &mut found);
             check_sections(event, recount, &mut found);
             check_buyers(event, recount, &mut found);
+            check_codes(event, recount, &mut found);
         }
         self.check_keys(&mut found);
         self.check_bounds(&mut found);
@@ -135,6 +138,10 @@ impl Shard {
             event.own(hold.places(), SeatState::Held, slot, found);
             event.come_through(hold.channel(), hold.places());
             count(&mut event.buyers, hold.buyer, hold.places().len());
+        }
+        if let Some(code) = hold.code() {
+            let in_use = hold.state.has_seats() || hold.state == HoldState::Sold;
+            *event.codes.entry(code).or_default() += u32::from(in_use);
         }
         event.live += usize::from(hold.state == HoldState::Live);
         found.expect("INV-3", hold.state != HoldState::Live || hold.expires_at_ms() > now, || {
@@ -374,6 +381,16 @@ fn check_sections(event: &EventState, recount: &Recount, found: &mut Found) {
             format!("event {} section {no} has {sum} of {}", event.event, section.capacity())
         });
     }
+}
+
+/// Every hold's code is there and counts it. How many orders used one is remembered by the count.
+fn check_codes(event: &EventState, recount: &Recount, found: &mut Found) {
+    let counted = |(&code, &uses): (&CodeHash, &u32)| {
+        event.uses_of_code(code).is_some_and(|counted| counted >= uses)
+    };
+    found.expect("INV-10", recount.codes.iter().all(counted), || {
+        format!("event {} miscounts the uses of its codes", event.event)
+    });
 }
 
 fn check_buyers(event: &EventState, recount: &Recount, found: &mut Found) {

@@ -24,6 +24,8 @@ fn leaves_choice(command: &Command) -> Option<(EventNo, u16)> {
         CommandKind::Hold(hold) => match hold.items.as_slice() {
             // Who comes through a channel chooses elsewhere.
             [HoldItem::BestAvailable(_)] if hold.names_channel() => None,
+            // A code may refuse what was chosen.
+            [HoldItem::BestAvailable(_)] if hold.code().is_some() => None,
             [HoldItem::BestAvailable(wish)] => {
                 Some((hold.event, wish.quantity.saturating_add(wish.companions)))
             }

@@ -26,6 +26,7 @@ mod buyer_limit;
 mod chain;
 mod channels;
 mod codec;
+mod codes;
 mod control;
 mod dedup;
 mod error;
@@ -65,6 +66,7 @@ pub mod seat_word;
 pub use apply::apply;
 pub use change::Change;
 pub use channels::{ChannelKeyHash, ChannelView};
+pub use codes::CodesView;
 pub use command::{Batch, Command, CommandKind};
 pub use control::{ApiKeyRecord, DocumentRecord};
 pub use error::DecodeError;
@@ -78,7 +80,9 @@ pub use ids::{
 pub use invariants::Violation;
 pub use limits::Limits;
 pub use order::{FailureCode, JobKind, OrderStatus};
-pub use outcome::{AreaTaken, Done, Held, LeasedJob, Outcome, Place, QuotaTaken, Rejection};
+pub use outcome::{
+    AreaTaken, CodeFault, Done, Held, LeasedJob, Outcome, Place, QuotaTaken, Rejection,
+};
 pub use seat_map::{SeatKind, SeatMap};
 pub use seat_word::{SeatState, SeatWord};
 pub use shard::Shard;

@@ -45,6 +45,12 @@ pub const QUOTAS_MAX: usize = 64;
 pub const QUOTA_SELECTORS_MAX: usize = 1_000;
 /// Buyers of one event of whom is known how long they kept seats; who did least is forgotten.
 pub const HOARDERS_MAX: usize = 200_000;
+/// Presale and voucher codes of one event.
+pub const CODES_MAX: usize = 100_000;
+/// Codes in one command.
+pub const CODES_PER_COMMAND_MAX: usize = 10_000;
+/// Different things that the codes of one event are good for, their labels included.
+pub const CODE_TERMS_MAX: usize = 1_000;
 /// Bytes of a section's key, a row's label, an event's id, a role, an owner.
 pub const NAME_BYTES_MAX: usize = 64;
 /// Largest price of one place, so that a total never overflows.

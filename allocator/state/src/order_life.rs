@@ -184,6 +184,9 @@ impl Shard {
         event.count_channel(order.channel, &order.places, false);
         give_back(event, &order.places, (SeatState::Sold, order_slot), changes);
         event.count_deals(&order.places, &order.deals, false);
+        if let Some(code) = self.holds.slab[hold_slot].code() {
+            event.codes.count(code, false);
+        }
         buyer_limit::subtract(&mut event.buyers, order.buyer, order.places.len());
         self.fail(order_slot, FailureCode::CaptureRefused, reason, changes);
         self.holds.clear_order(hold_slot);

@@ -97,6 +97,11 @@ pub enum Done {
         /// The new seat.
         to: SeatNo,
     },
+    /// The codes may be used.
+    CodesPut {
+        /// So many.
+        codes: u32,
+    },
     /// Tickets have another holder's name.
     Renamed {
         /// The order.
@@ -174,6 +179,20 @@ pub struct QuotaTaken {
     pub taken: u32,
 }
 
+/// Why a code is not good for a hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum CodeFault {
+    /// The event has no such code.
+    Unknown = 0,
+    /// It will be valid later.
+    NotYetValid = 1,
+    /// It is not valid any more.
+    Expired = 2,
+    /// It is for places of other categories.
+    OtherCategories = 3,
+}
+
 /// A payment job in a worker's hands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeasedJob {
@@ -229,6 +248,14 @@ pub enum Rejection {
     },
     /// No such channel, or another secret than the channel has.
     ChannelForbidden,
+    /// The buyer's code is not good for this hold. Whether it is for the places' categories shows
+    /// when they are chosen, so that this alone may come after what follows.
+    CodeInvalid {
+        /// Why not.
+        fault: CodeFault,
+    },
+    /// The buyer's code is good for no hold more.
+    CodeUsedUp,
     /// Before the opening.
     NotOnSale {
         /// When it opens.

@@ -167,6 +167,9 @@ impl Shard {
         event.count_channel(hold.channel(), hold.places(), false);
         give_back(event, hold.places(), (SeatState::Held, hold_slot), changes);
         event.count_deals(hold.places(), hold.deals(), false);
+        if let Some(code) = hold.code() {
+            event.codes.count(code, false);
+        }
         buyer_limit::subtract(&mut event.buyers, hold.buyer, hold.places().len());
         if let Some(hoarding) = &mut event.hoarding {
             hoarding.spend(hold, until_ms);

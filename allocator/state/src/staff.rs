@@ -83,6 +83,7 @@ impl Done {
                 let tickets = (0..tickets).map(|_| r.u16("a ticket")).collect::<Result<_, _>>()?;
                 Self::Renamed { order, tickets }
             }
+            20 => Self::CodesPut { codes: r.u32("codes")? },
             _ => return Err(DecodeError::Invalid { what: "an answer" }),
         })
     }

@@ -382,6 +382,7 @@ pub fn hold(shard: u32, event: EventNo, key: u64, seats: &[u32], quantity: u32) 
         kind: Some(Kind::Hold(pb::HoldCommand {
             types: Vec::new(),
             channel: None,
+            code: bytes::Bytes::new(),
             event_no: event,
             hold_id: id::to_bytes(id::new_hold(shard).expect("randomness")),
             idempotency: Some(idempotency),

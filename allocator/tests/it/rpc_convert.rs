@@ -8,8 +8,8 @@ use onsale_allocator::rpc::{
 use onsale_mesh::Failure;
 use onsale_proto::{Code, allocator as pb, id, keyed};
 use onsale_state::{
-    AreaTaken, CommandKind, Done, Held, HoldId, JobId, JobKind, LeasedJob, OrderId, Outcome, Place,
-    Rejection,
+    AreaTaken, CodeFault, CommandKind, Done, Held, HoldId, JobId, JobKind, LeasedJob, OrderId,
+    Outcome, Place, Rejection,
     command::{ChannelEntry, HoldItem, JobResult, Wish},
 };
 use pb::{command::Kind, outcome::Result as Answer, settle_job_request::Result as Report};
@@ -35,6 +35,7 @@ fn hold() -> pb::HoldCommand {
             key: "fans".to_owned(),
             key_hash: Bytes::from_static(&[8; 32]),
         }),
+        code: Bytes::from_static(&[9; 16]),
         event_no: 1,
         hold_id: hold_id(),
         idempotency: Some(idempotency()),
@@ -85,7 +86,14 @@ fn good_commands_keep_every_field() {
     assert_eq!(made.terms.as_ref().expect("terms").types, [0, 1, 0, 0]);
     let channel = made.terms.as_ref().and_then(|terms| terms.channel.clone());
     assert_eq!(channel, Some(ChannelEntry { key: "fans".into(), key_hash: Some([8; 32]) }));
-    let plain = pb::HoldCommand { types: vec![], channel: None, ..hold() };
+    let code = u128::from_be_bytes([9; 16]);
+    assert_eq!(made.terms.as_ref().and_then(|terms| terms.code), Some(code));
+    let short = pb::HoldCommand { code: Bytes::from_static(&[9; 15]), ..hold() };
+    assert_eq!(convert(Kind::Hold(short)).expect_err("refused").field, "code");
+    let only = pb::HoldCommand { types: vec![], channel: None, ..hold() };
+    let Ok(CommandKind::Hold(only)) = convert(Kind::Hold(only)) else { panic!("a hold") };
+    assert_eq!(only.terms.and_then(|terms| terms.code), Some(code));
+    let plain = pb::HoldCommand { types: vec![], channel: None, code: Bytes::new(), ..hold() };
     let Ok(CommandKind::Hold(plain)) = convert(Kind::Hold(plain)) else { panic!("a hold") };
     assert!(plain.terms.is_none(), "a plain hold stays as small as it is");
     assert_eq!(made.event, 1);
@@ -323,6 +331,8 @@ fn every_rejection_has_its_code_and_keeps_what_it_knows() {
         (Rejection::HoldInCheckout, Code::HoldInCheckout),
         (Rejection::ExtensionLimitReached, Code::ExtensionLimitReached),
         (Rejection::BuyerLimitReached { seats_max: 4 }, Code::BuyerLimitReached),
+        (Rejection::CodeInvalid { fault: CodeFault::Expired }, Code::CodeInvalid),
+        (Rejection::CodeUsedUp, Code::CodeUsedUp),
         (
             Rejection::HoardingLimitReached { holds_max: 2, hold_seconds_max: 0 },
             Code::HoardingLimitReached,

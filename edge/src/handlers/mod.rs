@@ -6,6 +6,7 @@
 pub(crate) mod availability;
 pub(crate) mod channels;
 pub(crate) mod checkout;
+pub(crate) mod codes;
 pub(crate) mod document;
 pub(crate) mod document_form;
 pub(crate) mod events;

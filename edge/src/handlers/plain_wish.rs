@@ -39,6 +39,7 @@ pub(crate) fn read(body: &[u8]) -> Option<Wishes> {
         types: vec![Mix::default()],
         listed: false,
         channel: None,
+        code: None,
     })
 }
 

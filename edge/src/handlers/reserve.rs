@@ -14,7 +14,7 @@ use onsale_proto::{
 };
 
 use super::{
-    channels,
+    channels, codes,
     places::{self, write_number},
     plain_wish,
     wish::Wishes,
@@ -90,6 +90,7 @@ pub(crate) async fn hold(
         items,
         types,
         channel: wishes.channel.clone(),
+        code: codes::hash(edge, &wishes.event_id, wishes.code.as_deref()),
     };
     let command = Command { kind: Some(command::Kind::Hold(command)) };
     let outcome = edge

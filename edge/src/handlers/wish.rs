@@ -5,7 +5,7 @@
 use onsale_proto::allocator::{ChannelEntry, HoldItem};
 use serde_json::Value;
 
-use super::{channels, mix::Mix};
+use super::{channels, codes, mix::Mix};
 use crate::{
     event_view::EventView,
     idempotency::Canonical,
@@ -14,7 +14,6 @@ use crate::{
     problem::Problem,
 };
 
-const NOT_OFFERED: [&str; 1] = ["code"];
 /// What stands beside `quantity`, and never beside `seat_ids`.
 const CHOICE_FIELDS: [&str; 6] =
     ["category", "section", "accessible", "price_max_minor", "companions", "split"];
@@ -58,6 +57,8 @@ pub(crate) struct Wishes {
     pub listed: bool,
     /// The channel that the buyer comes through.
     pub channel: Option<ChannelEntry>,
+    /// The code that the buyer brings.
+    pub code: Option<String>,
 }
 
 /// One wish.
@@ -100,7 +101,6 @@ impl Wishes {
                     object.fault(name, "cannot stand beside items", faults);
                 }
             }
-            not_offered(&object, faults);
             read_items(&object, faults)
         } else {
             let (wish, mix) = read_wish(&object, faults)?;
@@ -113,7 +113,8 @@ impl Wishes {
         }
         check_repeats(&items, listed, faults);
         let channel = channels::read_entry(&object, faults);
-        Some(Wishes { event_id: event_id?.to_owned(), items, types, listed, channel })
+        let code = codes::read_code(&object, faults);
+        Some(Wishes { event_id: event_id?.to_owned(), items, types, listed, channel, code })
     }
 
     /// The content as it is hashed.
@@ -138,6 +139,10 @@ impl Wishes {
         if let Some(channel) = &self.channel {
             canonical.text("channel");
             canonical.text(&channel.key);
+        }
+        if let Some(code) = &self.code {
+            canonical.text("code");
+            canonical.text(code);
         }
         canonical
     }
@@ -289,14 +294,6 @@ fn resolve_seats(seats: &[String], view: &EventView, at: &At<'_>, faults: &mut F
     seats.iter().enumerate().filter_map(resolve).collect()
 }
 
-fn not_offered(object: &Object<'_>, faults: &mut Faults) {
-    for name in NOT_OFFERED {
-        if object.get(name).is_some() {
-            object.fault(name, "is not offered by this event", faults);
-        }
-    }
-}
-
 fn read_items(object: &Object<'_>, faults: &mut Faults) -> (Vec<Wish>, Vec<Mix>) {
     let values = object.list("items", 1..=limits::HOLD_ITEMS_MAX, faults);
     let at = At::Field(&object.at, "items");
@@ -304,8 +301,10 @@ fn read_items(object: &Object<'_>, faults: &mut Faults) -> (Vec<Wish>, Vec<Mix>)
     for (place, value) in values.unwrap_or_default().iter().enumerate() {
         let at = At::Index(&at, place);
         if let Some(item) = Object::read(value, at, &WISH_FIELDS, faults) {
-            if item.get("channel").is_some() {
-                item.fault("channel", "stands beside items", faults);
+            for name in ["channel", "code"] {
+                if item.get(name).is_some() {
+                    item.fault(name, "stands beside items", faults);
+                }
             }
             items.extend(read_wish(&item, faults));
         }
@@ -314,7 +313,6 @@ fn read_items(object: &Object<'_>, faults: &mut Faults) -> (Vec<Wish>, Vec<Mix>)
 }
 
 fn read_wish(object: &Object<'_>, faults: &mut Faults) -> Option<(Wish, Mix)> {
-    not_offered(object, faults);
     let mix = Mix::read(object, faults);
     let wish = read_places(object, &mix, faults)?;
     if !mix.is_empty() && mix.places() != wish.places() {

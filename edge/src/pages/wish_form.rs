@@ -52,6 +52,7 @@ pub(super) fn wishes(view: &EventView, form: &Form) -> Result<Wishes, Problem> {
         types: vec![mix],
         listed: false,
         channel: None,
+        code: None,
     })
 }
 

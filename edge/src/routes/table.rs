@@ -9,8 +9,8 @@ use super::{Auth, BodyUse, Class, KeyUse, Route};
 use crate::{
     auth::Role,
     handlers::{
-        availability, channels, checkout, events, gateway, holds, kills, meta, orders, organizer,
-        reserve, support,
+        availability, channels, checkout, codes, events, gateway, holds, kills, meta, orders,
+        organizer, reserve, support,
     },
     limits, pages,
 };
@@ -24,6 +24,7 @@ pub fn table() -> Vec<Route> {
     table.extend(organizing());
     table.extend(withdrawing());
     table.extend(setting_aside());
+    table.extend(inviting());
     table.extend(supporting());
     table.extend(pages());
     table
@@ -119,6 +120,8 @@ fn buying() -> Vec<Route> {
             Code::QuotaExhausted,
             Code::BuyerLimitReached,
             Code::HoardingLimitReached,
+            Code::CodeInvalid,
+            Code::CodeUsedUp,
             Code::NotOnSale,
         ])
         .changes(),
@@ -315,6 +318,32 @@ fn setting_aside() -> Vec<Route> {
         )
         .auth(organizer)
         .answers(200, "The channels", "Channels"),
+    ]
+}
+
+fn inviting() -> Vec<Route> {
+    const CODES: &str = "/v1/events/{event_id}/codes";
+    vec![
+        post(
+            CODES,
+            "putCodes",
+            "Gives an event presale and voucher codes, or makes some and says them this once",
+            handler!(codes::put),
+        )
+        .auth(Auth::Staff(Role::Organizer))
+        .key(KeyUse::Optional)
+        .body(BodyUse::Json("CodesRequest"))
+        .body_max(limits::EVENT_BODY_BYTES_MAX)
+        .answers(200, "The codes", "CodesPut")
+        .changes(),
+        get(
+            CODES,
+            "listCodes",
+            "What codes are good for and how often they were used; never the codes",
+            handler!(codes::list),
+        )
+        .auth(Auth::Staff(Role::Organizer))
+        .answers(200, "Codes by what they are good for", "Codes"),
     ]
 }
 

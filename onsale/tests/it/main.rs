@@ -9,6 +9,7 @@ mod channels;
 #[allow(dead_code)]
 mod client;
 mod cluster;
+mod codes;
 mod hoarding;
 mod nodes;
 mod oversell;

@@ -12,7 +12,7 @@ use onsale_state::{
 };
 use pb::command::Kind;
 
-use super::{array, hold_bytes, invalid, order_bytes, text};
+use super::{array, codes, hold_bytes, invalid, order_bytes, text};
 
 /// The command that a message asks for, in `shard`.
 ///
@@ -113,7 +113,7 @@ fn hold(message: &pb::HoldCommand, shard: u32) -> Result<CommandKind, Failure> {
 
 /// What few buyers say beside their wishes.
 fn terms(message: &pb::HoldCommand) -> Result<Option<Box<HoldTerms>>, Failure> {
-    if message.types.is_empty() && message.channel.is_none() {
+    if message.types.is_empty() && message.channel.is_none() && message.code.is_empty() {
         return Ok(None);
     }
     if message.types.len() > HOLD_SEATS_MAX {
@@ -121,7 +121,9 @@ fn terms(message: &pb::HoldCommand) -> Result<Option<Box<HoldTerms>>, Failure> {
     }
     let types = message.types.iter().map(|&no| narrow("types", no));
     let channel = message.channel.as_ref().map(super::channel::entry).transpose()?;
-    Ok(Some(Box::new(HoldTerms { types: types.collect::<Result<_, _>>()?, channel })))
+    let types = types.collect::<Result<_, _>>()?;
+    let code = (!message.code.is_empty()).then(|| codes::code(&message.code)).transpose()?;
+    Ok(Some(Box::new(HoldTerms { types, channel, code })))
 }
 
 fn hold_item(at: usize, item: &pb::HoldItem) -> Result<HoldItem, Failure> {
@@ -182,6 +184,6 @@ fn buyer(field: &str, hash: u64) -> Result<u64, Failure> {
     Ok(hash)
 }
 
-fn narrow(field: &str, value: u32) -> Result<u16, Failure> {
+pub(super) fn narrow(field: &str, value: u32) -> Result<u16, Failure> {
     u16::try_from(value).map_err(|_| invalid(field, "must be at most 65,535"))
 }

@@ -5,6 +5,7 @@
 //! the field, says what is wrong and what would be right.
 
 mod channel;
+mod codes;
 mod command;
 mod internal;
 mod job;
@@ -12,6 +13,7 @@ mod outcome;
 mod staff;
 
 pub use channel::{channel, drop_channel, put_channel};
+pub use codes::{codes, put_codes};
 pub use command::{command, contact, idempotency, state_key};
 pub use internal::{decode_command, decode_outcome, encode_command, encode_outcome};
 pub use job::{job, job_kind_name, lease_jobs, settle_job, wake_job};

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use onsale_mesh::Failure;
 use onsale_proto::{Code, allocator as pb, id};
 use onsale_state::{
-    AreaTaken, Done, EventView, HoldState, HoldView, OrderStatus, OrderView, Outcome, Place,
-    QuotaTaken, Rejection, SeatNo, SectionNo,
+    AreaTaken, CodeFault, Done, EventView, HoldState, HoldView, OrderStatus, OrderView, Outcome,
+    Place, QuotaTaken, Rejection, SeatNo, SectionNo,
 };
 use pb::outcome::Result as Answer;
 
@@ -92,6 +92,10 @@ pub fn rejection(rejection: &Rejection) -> Failure {
         Rejection::BuyerLimitReached { seats_max } => {
             fail(Code::BuyerLimitReached, &format!("the event allows one buyer {seats_max} seats"))
         }
+        Rejection::CodeInvalid { fault } => fail(Code::CodeInvalid, code_fault(*fault)),
+        Rejection::CodeUsedUp => {
+            fail(Code::CodeUsedUp, "as many holds and orders use this code as it is good for")
+        }
         Rejection::HoardingLimitReached { holds_max, hold_seconds_max } => {
             hoarding_limit_reached(*holds_max, *hold_seconds_max)
         }
@@ -163,6 +167,15 @@ fn with_places(code: Code, detail: &str, seats: &[SeatNo], areas: &[AreaTaken]) 
 /// So many places of an area.
 pub(super) fn area_quantity((section, quantity): (SectionNo, u32)) -> pb::AreaQuantity {
     pb::AreaQuantity { section: u32::from(section), quantity }
+}
+
+fn code_fault(fault: CodeFault) -> &'static str {
+    match fault {
+        CodeFault::Unknown => "the event has no such code",
+        CodeFault::NotYetValid => "the code is not valid yet",
+        CodeFault::Expired => "the code is not valid any more",
+        CodeFault::OtherCategories => "the code is for places of other categories",
+    }
 }
 
 fn hoarding_limit_reached(holds_max: u16, hold_seconds_max: u32) -> Failure {
@@ -340,6 +353,7 @@ fn answer(done: &Done) -> Answer {
         Done::Renamed { tickets, .. } => Answer::Renamed(pb::Renamed {
             tickets: tickets.iter().copied().map(u32::from).collect(),
         }),
+        Done::CodesPut { codes } => Answer::CodesPut(pb::CodesPut { codes: *codes }),
         Done::Ok | Done::Leased(_) | Done::Settled { .. } | Done::Prepared { .. } => {
             Answer::Done(pb::Done {})
         }

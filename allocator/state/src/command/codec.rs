@@ -4,7 +4,7 @@
 use super::{
     Batch, BeginCheckout, ChangeOnsale, Command, CommandKind, Contact, DropChange, DropChannel,
     DropRevision, ExtendHold, Hold, KillSeats, LeaseJobs, OpenOnsale, PrepareEvent, PublishEvent,
-    PutApiKey, PutChannel, PutSigningKey, ReleaseHold, RenameTicket, ReturnSeats,
+    PutApiKey, PutChannel, PutCodes, PutSigningKey, ReleaseHold, RenameTicket, ReturnSeats,
     SellOverTheCounter, SettleJob, SwapSeat, WakeJob,
 };
 use crate::{
@@ -35,7 +35,7 @@ impl CommandKind {
             7 SellOverTheCounter 8 LeaseJobs 9 SettleJob 10 WakeJob 11 PrepareEvent
             12 PublishEvent 13 PutApiKey 14 PutSigningKey
             15 KillSeats 16 ReturnSeats 17 SwapSeat 18 RenameTicket 19 DropChange 20 DropRevision
-            21 PutChannel 22 DropChannel);
+            21 PutChannel 22 DropChannel 25 PutCodes);
     }
 
     fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
@@ -63,6 +63,7 @@ impl CommandKind {
             20 => Self::DropRevision(DropRevision::decode(r)?),
             21 => Self::PutChannel(Box::new(PutChannel::decode(r)?)),
             22 => Self::DropChannel(Box::new(DropChannel::decode(r)?)),
+            25 => Self::PutCodes(Box::new(PutCodes::decode(r)?)),
             _ => {
                 return Err(DecodeError::Invalid { what: "a command's kind" });
             }

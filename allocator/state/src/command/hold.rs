@@ -10,7 +10,7 @@ use crate::{
     error::DecodeError,
     event::{EventState, PlaceRef, PlaceRefs},
     hold as record,
-    ids::{ChannelNo, HoldId, TypeNo},
+    ids::{ChannelNo, CodeHash, HoldId, TypeNo},
     index::{Entry, Vacancy},
     offer::Deals,
     outcome::{Done, Held, Outcome, Rejection},
@@ -53,6 +53,12 @@ impl Idempotency {
 impl Hold {
     pub(crate) fn names_channel(&self) -> bool {
         self.terms.as_ref().is_some_and(|terms| terms.channel.is_some())
+    }
+
+    /// The code that the buyer brought.
+    #[inline]
+    pub(crate) fn code(&self) -> Option<CodeHash> {
+        self.terms.as_ref().and_then(|terms| terms.code)
     }
 
     /// Is it certain to fit a line?
@@ -196,11 +202,15 @@ impl Shard {
             return Err(Rejection::Invalid { field: "hold", reason: "is another hold's id" });
         };
         let wanted = wishes::validate(event, &command.items)?;
+        let mut opens = self.log_time_ms >= event.onsale_at_ms;
         if let Some(terms) = &command.terms {
             check_types(event, &terms.types, wanted)?;
             channel_of(event, command)?;
+            if let Some(code) = terms.code {
+                opens |= event.admits(code, self.log_time_ms)?;
+            }
         }
-        if self.log_time_ms < event.onsale_at_ms {
+        if !opens {
             return Err(Rejection::NotOnSale { onsale_at_ms: event.onsale_at_ms });
         }
         let limit = event.rules.seats_per_buyer_max;
@@ -261,7 +271,8 @@ impl Shard {
         Ok(())
     }
 
-    /// What is agreed about picked places; unpicks them where a quota or a price limit refuses.
+    /// What is agreed about picked places, and the use of a code; unpicks them where a quota, a
+    /// price limit or the code refuses.
     fn deal(
         &mut self,
         command: &Hold,
@@ -269,7 +280,8 @@ impl Shard {
         places: &[PlaceRef],
     ) -> Result<Deals, Rejection> {
         let event = &mut self.events[event_slot as usize];
-        if event.offer.is_none() {
+        let code = command.code();
+        if event.offer.is_none() && code.is_none() {
             return Ok(None);
         }
         let types = command.terms.as_ref().map_or(&[][..], |terms| &terms.types);
@@ -282,6 +294,14 @@ impl Shard {
                 event.count_deals(places, dealt, false);
             }
             deals = Err(Rejection::SoldOut { held_may_return_at_ms });
+        }
+        if let (Ok(dealt), Some(code)) = (&deals, code) {
+            let with = event.redeem(code, places, dealt, self.log_time_ms);
+            match &with {
+                Ok(_) => event.codes.count(code, true),
+                Err(_) => event.count_deals(places, dealt, false),
+            }
+            deals = with;
         }
         if deals.is_err() {
             wishes::unpick(event, places.iter().copied());
@@ -320,6 +340,9 @@ impl Shard {
         if deals.is_some() {
             *full = event.dealt_places(&places, price_list, &deals);
             self.holds.slab[slot].set_deals(deals);
+        }
+        if let Some(code) = command.code() {
+            self.holds.slab[slot].set_code(Some(code));
         }
         self.dedup.fill(key_at, KeyOwner::Hold(slot));
         self.schedule_hold(slot, ttl_ms);

@@ -2,9 +2,9 @@
 
 use crate::{
     channels::ChannelKeyHash,
-    codec::{Reader, Sink, put_u8, put_varint},
+    codec::{Reader, Sink, put_u8, put_u128, put_varint},
     error::DecodeError,
-    ids::TypeNo,
+    ids::{CodeHash, TypeNo},
     limits::COMMAND_BYTES_MAX,
 };
 
@@ -15,6 +15,8 @@ pub struct HoldTerms {
     pub types: Vec<TypeNo>,
     /// The channel that the buyer comes through.
     pub channel: Option<ChannelEntry>,
+    /// Keyed hash of the code that the buyer brought.
+    pub code: Option<CodeHash>,
 }
 
 /// A way in to places that are set aside.
@@ -37,12 +39,16 @@ impl HoldTerms {
         if let Some(channel) = &self.channel {
             channel.encode(out);
         }
+        put_u8(out, self.code.is_some().into());
+        if let Some(code) = self.code {
+            put_u128(out, code);
+        }
     }
 
     pub(super) fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let types = r.count(usize::MAX, 1, "types")?;
         let types = (0..types).map(|_| r.u16("a type")).collect::<Result<_, _>>()?;
-        Ok(Self { types, channel: r.opt(ChannelEntry::decode)? })
+        Ok(Self { types, channel: r.opt(ChannelEntry::decode)?, code: r.opt(Reader::u128)? })
     }
 }
 

@@ -19,6 +19,7 @@ mod open_onsale;
 mod prepare_event;
 mod publish_event;
 mod put_channel;
+mod put_codes;
 mod put_key;
 mod release_hold;
 mod rename_ticket;
@@ -35,6 +36,7 @@ pub use hold_terms::{ChannelEntry, HoldTerms};
 pub use kill_seats::{KillSeats, Selection};
 pub use offer::{Offer, PriceLine, Quota, Tier};
 pub use put_channel::PutChannel;
+pub use put_codes::{CodeBatch, CodeEffect, CodeTerms, PutCodes};
 pub use put_key::{PutApiKey, PutSigningKey};
 pub use rename_ticket::RenameTicket;
 pub use return_seats::ReturnSeats;
@@ -113,6 +115,8 @@ pub enum CommandKind {
     PutChannel(Box<PutChannel>),
     /// Forget a channel.
     DropChannel(Box<DropChannel>),
+    /// Give an event codes.
+    PutCodes(Box<PutCodes>),
     /// Never put a refused change of an event in force.
     DropChange(DropChange),
     /// Forget a change that its shard refused (control group).

@@ -4,6 +4,7 @@ use super::VERSION;
 use crate::{
     buyer_limit,
     codec::Reader,
+    codes::Codes,
     command::{
         Contact, Idempotency, OpenOnsale, Rules, SectionSpec, check_opening, decode_offer,
         decode_prices,
@@ -322,6 +323,7 @@ fn decode_event(r: &mut Reader<'_>) -> Read<EventState> {
     let mut event = EventState::new(&open, map);
     event.kills = Kills::decode(r, event.seat_map.seats())?;
     event.dropped = r.varint()?;
+    event.codes = Codes::decode(r, event.prices_in_force().len())?;
     if let Some(hoarding) = &mut event.hoarding {
         hoarding.decode_spent(r)?;
     }
@@ -399,12 +401,14 @@ fn decode_hold(r: &mut Reader<'_>, shard: &Shard) -> Read<(Hold, Option<OrderId>
     let places = decode_places(r, &shard.events[event as usize])?;
     let deals = decode_deals(r, places.len())?;
     let channel = decode_channel(r, &shard.events[event as usize])?;
+    let code = r.opt(Reader::u128)?;
     let idempotency = Idempotency { key, request, buyer, buyer_is_new: false };
     let (head, times) = ((id, &idempotency), (held_at_ms, ttl_ms));
     let mut hold = Hold::granted(head, (event, price_list), times, &places);
     hold.state = state;
     hold.set_deals(deals);
     hold.set_channel(channel);
+    hold.set_code(code);
     hold.set_extended(extensions, expires_at_ms);
     if let Some(ended_at_ms) = ended_at_ms {
         hold.set_ended(ended_at_ms);

@@ -32,6 +32,7 @@ impl Shard {
             parts.push(Part::Sections(event.seat_map.clone()));
             event.kills.encode(&mut bytes);
             put_varint(&mut bytes, event.dropped);
+            event.codes.encode(&mut bytes);
             if let Some(hoarding) = &event.hoarding {
                 hoarding.encode_spent(&mut bytes);
             }
@@ -141,6 +142,7 @@ pub(super) fn encode_hold(
     put_places(hold.places(), out);
     put_deals(hold.deals(), out);
     put_varint(out, hold.channel().into());
+    put_opt_u128(out, hold.code());
     put_varint(out, hold.keyed().len() as u64);
     for extension in hold.keyed() {
         put_u128(out, extension.key);

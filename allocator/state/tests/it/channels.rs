@@ -50,7 +50,7 @@ fn give_back(no: u128, places: Selection) -> CommandKind {
 fn through(name: &str, key_hash: Option<ChannelKeyHash>, id: u128, item: HoldItem) -> CommandKind {
     let CommandKind::Hold(hold) = hold_items(1, id, &[item]) else { unreachable!() };
     let channel = Some(ChannelEntry { key: name.into(), key_hash });
-    let terms = Some(Box::new(HoldTerms { types: vec![], channel }));
+    let terms = Some(Box::new(HoldTerms { channel, ..HoldTerms::default() }));
     CommandKind::Hold(Hold { terms, ..hold })
 }
 

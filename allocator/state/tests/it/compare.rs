@@ -99,6 +99,10 @@ pub fn states(shard: &Shard, model: &Naive, follower: &Follower) {
         let areas = shard.event(no).expect("event").killed_areas();
         let areas = areas.map(|(section, reason, n)| ((section, reason.to_owned()), n));
         assert_eq!(areas.collect::<BTreeMap<_, _>>(), event.area_kills);
+        for (&code, (_, uses)) in &event.codes {
+            let counted = shard.event(no).expect("event").uses_of_code(code);
+            assert_eq!(counted, Some(*uses), "event {no} code {code}");
+        }
         for buyer in 1..6 {
             let seats = shard.event(no).expect("event").seats_of_buyer(buyer);
             assert_eq!(seats as usize, model.seats_of(no, buyer));

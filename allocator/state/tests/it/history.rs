@@ -2,6 +2,7 @@
 //! keys, few leases, so that everything meets everything.
 
 mod channels;
+mod codes;
 
 use onsale_state::{
     command::{
@@ -60,7 +61,8 @@ fn pick<T: Copy>(from: &[T], at: u16) -> Option<T> {
 impl Writer {
     pub fn openings() -> Batch {
         let open = |open| CommandKind::OpenOnsale(Box::new(open));
-        let commands = vec![open(theatre()), open(club()), open(festival()), open(gallery())];
+        let mut commands = vec![open(theatre()), open(club()), open(festival()), open(gallery())];
+        commands.extend((1..5).map(codes::first));
         let commands =
             commands.into_iter().map(|kind| Command { not_after_ms: kit::NEVER, kind }).collect();
         Batch { log_time_ms: 1_000_000, commands }
@@ -129,7 +131,8 @@ impl Writer {
         match draft.kind {
             0..=28 => self.hold(draft, model),
             29..=31 => self.channel(draft, model),
-            32..=34 => self.kill(draft),
+            32 | 33 => self.kill(draft),
+            34 => self.codes(draft, model),
             35 | 36 => self.give_back(draft, model),
             37..=39 => self.ticket(draft, model),
             40..=49 => kit::release(self.a_live_hold(draft.a, model)),
@@ -189,8 +192,9 @@ impl Writer {
         let items: smallvec::SmallVec<[HoldItem; 1]> = items.collect();
         let types = types(event, &items, draft);
         let channel = channels::a_channel(event, draft, model);
-        let terms = (!types.is_empty() || channel.is_some())
-            .then(|| Box::new(HoldTerms { types, channel }));
+        let code = codes::a_code(event, draft, model);
+        let says_more = !types.is_empty() || channel.is_some() || code.is_some();
+        let terms = says_more.then(|| Box::new(HoldTerms { types, channel, code }));
         CommandKind::Hold(Hold { event, hold: HoldId(hold), idempotency, items, terms })
     }
 

@@ -5,6 +5,7 @@
 mod best_available;
 mod channels;
 mod codec;
+mod codes;
 mod compare;
 mod control;
 mod history;

@@ -16,7 +16,7 @@ fn typed(id: u128, item: HoldItem, types: &[u16]) -> CommandKind {
         hold: HoldId(id),
         idempotency: key(id),
         items: [item].as_slice().into(),
-        terms: Some(Box::new(HoldTerms { types: types.to_vec(), channel: None })),
+        terms: Some(Box::new(HoldTerms { types: types.to_vec(), ..HoldTerms::default() })),
     })
 }
 

@@ -49,8 +49,11 @@ impl Naive {
         let types = asked.terms.as_ref().map_or(&[][..], |terms| &terms.types);
         self.check_types(asked.event, types, wanted)?;
         self.channel_of(asked)?;
+        let code = asked.terms.as_ref().and_then(|terms| terms.code);
         let open = &event.open;
-        if self.now < open.onsale_at_ms {
+        let terms = code.map(|code| self.check_code(asked.event, code)).transpose()?;
+        let presale = terms.is_some_and(|terms| terms.effect == command::CodeEffect::Presale);
+        if self.now < open.onsale_at_ms && !presale {
             return Err(Rejection::NotOnSale { onsale_at_ms: open.onsale_at_ms });
         }
         let buyer = asked.idempotency.buyer;
@@ -69,6 +72,9 @@ impl Naive {
         if !self.within_limits(asked, &places) {
             let held_may_return_at_ms = self.may_return(asked.event);
             return Err(Rejection::SoldOut { held_may_return_at_ms });
+        }
+        if let Some(code) = code {
+            self.redeem(asked.event, code, &mut places)?;
         }
         Ok(self.grant(asked, places, tiers))
     }
@@ -105,6 +111,7 @@ impl Naive {
             buyer: asked.idempotency.buyer,
             state: HoldState::Live,
             answer: held.clone(),
+            code: asked.terms.as_ref().and_then(|terms| terms.code),
             tiers,
             expires_at_ms,
             extensions: 0,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use onsale_state::{
-    command::{Batch, Command, CommandKind, Hold, HoldItem},
+    command::{Batch, Command, CommandKind, Hold, HoldItem, HoldTerms},
     *,
 };
 
@@ -14,7 +14,8 @@ type Places = smallvec::SmallVec<[Place; 4]>;
 /// The hold of a command that leaves the choice to us, and how many places it asks for.
 fn wish(command: &Command) -> Option<(&Hold, u16)> {
     let CommandKind::Hold(hold) = &command.kind else { return None };
-    if hold.terms.as_ref().is_some_and(|terms| terms.channel.is_some()) {
+    let apart = |terms: &HoldTerms| terms.channel.is_some() || terms.code.is_some();
+    if hold.terms.as_deref().is_some_and(apart) {
         return None;
     }
     match hold.items.as_slice() {

@@ -3,6 +3,8 @@
 
 mod best;
 mod channels;
+mod codes;
+mod control;
 mod hoarding;
 mod holds;
 mod joint;
@@ -17,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use onsale_state::{
     command::{
-        Batch, ChangeOnsale, Command, CommandKind, Contact, OpenOnsale, PrepareEvent, Rules,
+        Batch, ChangeOnsale, CodeTerms, Command, CommandKind, Contact, OpenOnsale, Rules,
         SectionKind,
     },
     *,
@@ -50,6 +52,8 @@ pub struct NaiveEvent {
     /// By number.
     pub channels: Vec<NaiveChannel>,
     pub channels_made: u32,
+    /// What each code is good for, and its uses.
+    pub codes: BTreeMap<u128, (CodeTerms, u32)>,
 }
 
 #[derive(Clone, Debug)]
@@ -61,6 +65,7 @@ pub struct NaiveHold {
     pub channel: u32,
     pub state: HoldState,
     pub answer: Held,
+    pub code: Option<u128>,
     /// The tier that each place took; 0 is none.
     pub tiers: Vec<u16>,
     pub expires_at_ms: u64,
@@ -227,6 +232,9 @@ impl Naive {
 
     /// The hold is over; its key lives an hour more.
     pub fn end(&mut self, hold: u128, state: HoldState) {
+        if state != HoldState::Sold {
+            self.give_code_back(hold);
+        }
         let hold = self.holds.get_mut(&hold).expect("hold");
         hold.state = state;
         let at = self.now + HOUR;
@@ -273,6 +281,9 @@ impl Naive {
             }
             CommandKind::DropChannel(asked) => {
                 self.staff(&asked.idempotency, |model| model.drop_channel(asked))
+            }
+            CommandKind::PutCodes(asked) => {
+                self.staff(&asked.idempotency, |model| model.put_codes(asked))
             }
             CommandKind::DropChange(asked) => self.drop_change(asked),
             CommandKind::DropRevision(asked) => self.drop_revision(asked),
@@ -331,6 +342,7 @@ impl Naive {
                 spent: BTreeMap::new(),
                 channels: Vec::new(),
                 channels_made: 0,
+                codes: BTreeMap::new(),
             },
         );
         (false, Ok(Done::Ok))
@@ -399,96 +411,6 @@ impl Naive {
             }
         }
         if areas.is_empty() { Ok(()) } else { Err(Rejection::CapacityBelowTaken { areas }) }
-    }
-
-    fn prepare(&mut self, asked: &PrepareEvent) -> Answer {
-        let reused = (false, Err(Rejection::IdempotencyKeyReused));
-        if let Some(key) = &asked.idempotency {
-            if let Some(known) = self.keys.get(&key.key) {
-                let same =
-                    known.request == key.request && (key.buyer_is_new || known.buyer == key.buyer);
-                return if same { (true, Ok(known.answer.clone())) } else { reused };
-            }
-            if self.keys.len() >= self.limits.dedup_entries_max as usize {
-                return (false, Err(Rejection::Overloaded { bound: "dedup_entries_max" }));
-            }
-        }
-        let (replayed, revision) = match self.prepare_document(asked) {
-            Ok(prepared) => prepared,
-            Err(rejection) => return (false, Err(rejection)),
-        };
-        let known = &self.documents[&*asked.event_id];
-        let (event, shard) = (known.event, known.shard);
-        let answer = Done::Prepared { event, shard, revision };
-        if let Some(key) = &asked.idempotency {
-            let forget_at = Some(self.now + 24 * HOUR);
-            let (request, buyer) = (key.request, key.buyer);
-            let entry = NaiveKey { request, buyer, answer: answer.clone(), forget_at, staff: true };
-            self.keys.insert(key.key, entry);
-        }
-        (replayed, Ok(answer))
-    }
-
-    /// Stores a revision; was it stored before, and under which number?
-    fn prepare_document(&mut self, asked: &PrepareEvent) -> Result<(bool, u64), Rejection> {
-        let count = self.documents.len();
-        let bytes = asked.document.to_vec();
-        let prepared_by = asked.idempotency.map(|key| key.key);
-        match self.documents.get_mut(&*asked.event_id) {
-            None if count >= self.limits.events_max as usize => {
-                Err(Rejection::Overloaded { bound: "events_max" })
-            }
-            None if asked.revision != 1 => Err(Rejection::StaleRevision { in_force: 0 }),
-            None => {
-                let document = NaiveDocument {
-                    event: count as u32 + 1,
-                    shard: 1 + count as u16 % self.shards,
-                    organizer: asked.organizer.to_string(),
-                    published: None,
-                    prepared: Some((1, bytes)),
-                    prepared_by,
-                    dropped: 0,
-                };
-                self.documents.insert(asked.event_id.to_string(), document);
-                Ok((false, 1))
-            }
-            Some(known) if known.organizer != *asked.organizer => invalid("organizer"),
-            Some(known) => {
-                let in_force = known.published.as_ref().map_or(0, |published| published.0);
-                let next = in_force.max(known.dropped) + 1;
-                let follows = asked.revision == in_force + 1;
-                let again = Some((next, bytes.clone()));
-                if follows && known.prepared == again {
-                    return Ok((true, next));
-                }
-                let same = Some((asked.revision, bytes));
-                if known.published == same || known.prepared == same {
-                    return Ok((true, asked.revision));
-                }
-                if known.prepared.is_some() || !follows {
-                    return Err(Rejection::StaleRevision { in_force });
-                }
-                known.prepared = again;
-                known.prepared_by = prepared_by;
-                Ok((false, next))
-            }
-        }
-    }
-
-    fn publish(&mut self, event_id: &str, revision: u64) -> Answer {
-        let Some(document) = self.documents.get_mut(event_id) else {
-            return (false, Err(Rejection::NotFound { what: "event" }));
-        };
-        if document.prepared.as_ref().is_some_and(|prepared| prepared.0 == revision) {
-            document.published = document.prepared.take();
-            document.prepared_by = None;
-            return (false, Ok(Done::Ok));
-        }
-        let in_force = document.published.as_ref().map_or(0, |published| published.0);
-        if in_force == revision && revision > 0 {
-            return (true, Ok(Done::Ok));
-        }
-        (false, Err(Rejection::StaleRevision { in_force }))
     }
 }
 
