@@ -3,8 +3,6 @@
 //!
 //! Must never see contact data, nor a slot.
 
-use sha2::{Digest, Sha256};
-
 use crate::{
     audit::{put_change, put_outcome},
     change::Change,
@@ -23,7 +21,7 @@ const REFUSED: u8 = 2;
 const RELEASED: u8 = 3;
 
 /// The next link of a shard's chain while its entry is applied:
-/// SHA-256(chain ‖ index ‖ log time ‖ changes by time alone ‖ for each command: command without
+/// BLAKE3(chain ‖ index ‖ log time ‖ changes by time alone ‖ for each command: command without
 /// contact, outcome, changes ‖ changes at the end).
 ///
 /// A short form leaves out only what follows from what it has: it is taken when outcome and changes
@@ -75,7 +73,7 @@ impl Link {
     /// What came at the end, and the link.
     pub(crate) fn finish(mut self, changes: &[Change]) -> ([u8; 32], Vec<u8>) {
         self.put_changes(changes);
-        (Sha256::digest(&*self.bytes).into(), self.bytes)
+        (*blake3::hash(&self.bytes).as_bytes(), self.bytes)
     }
 
     fn full(&mut self, command: &Command, outcome: &Outcome, changes: &[Change]) {

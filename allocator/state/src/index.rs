@@ -186,17 +186,27 @@ impl Entry {
     }
 }
 
+/// A buyer and what is counted, in 12 bytes.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C, packed(4))]
+struct Counted {
+    buyer: u64,
+    count: u32,
+}
+
+const _: () = assert!(size_of::<Counted>() == 12, "tables of counts have no gaps");
+
 /// Counts by a buyer's hash; a buyer with none is not in it, and buyer 0 never is.
 #[derive(Debug)]
 pub(crate) struct Counts {
-    entries: Vec<(u64, u32)>,
+    entries: Vec<Counted>,
     shift: u32,
     len: usize,
 }
 
 impl Counts {
     pub(crate) fn new() -> Self {
-        Self { entries: vec![(0, 0); 1 << BITS_MIN], shift: 64 - BITS_MIN, len: 0 }
+        Self { entries: vec![Counted::default(); 1 << BITS_MIN], shift: 64 - BITS_MIN, len: 0 }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -210,27 +220,30 @@ impl Counts {
 
     /// Reads what a search will read first; see `read_ahead`.
     pub(crate) fn touch(&self, buyer: u64) -> u64 {
-        self.entries[self.home(buyer)].0
+        self.entries[self.home(buyer)].buyer
     }
 
     /// Where a buyer stands, or would.
     fn place(&self, buyer: u64) -> usize {
         let mask = self.entries.len() - 1;
         let mut at = self.home(buyer);
-        while self.entries[at & mask].0 != buyer && self.entries[at & mask].0 != 0 {
+        loop {
+            let stands = self.entries[at & mask].buyer;
+            if stands == buyer || stands == 0 {
+                return at & mask;
+            }
             at += 1;
         }
-        at & mask
     }
 
     pub(crate) fn get(&self, buyer: u64) -> u32 {
-        if buyer == 0 { 0 } else { self.entries[self.place(buyer)].1 }
+        if buyer == 0 { 0 } else { self.entries[self.place(buyer)].count }
     }
 
     /// A buyer's count, and where it stands or would; good until the next change.
     pub(crate) fn entry(&self, buyer: u64) -> Entry {
         let at = self.place(buyer);
-        Entry { buyer, at, count: self.entries[at].1 }
+        Entry { buyer, at, count: self.entries[at].count }
     }
 
     /// Adds to a count looked up before; to nobody's nothing.
@@ -239,9 +252,9 @@ impl Counts {
         if buyer == 0 || more == 0 {
             return;
         }
-        let before = self.entries[at].0;
+        let before = self.entries[at].buyer;
         assert!(before == buyer || before == 0, "a count has moved since it was looked up");
-        self.entries[at] = (buyer, count + more);
+        self.entries[at] = Counted { buyer, count: count + more };
         if before == 0 {
             self.len += 1;
             if is_full(self.len, self.entries.len()) {
@@ -253,23 +266,23 @@ impl Counts {
     /// Takes from a buyer's count, who has at least so many; 0 takes the buyer out.
     pub(crate) fn subtract(&mut self, buyer: u64, less: u32) {
         let at = self.place(buyer);
-        let (_, has) = self.entries[at];
+        let has = self.entries[at].count;
         assert!(has >= less, "a buyer gives back more seats than were counted");
         if has == less {
             if has > 0 {
                 self.remove(at);
             }
         } else {
-            self.entries[at].1 = has - less;
+            self.entries[at].count = has - less;
         }
     }
 
     fn grow(&mut self) {
-        let entries = vec![(0, 0); self.entries.len() * 2];
+        let entries = vec![Counted::default(); self.entries.len() * 2];
         let before = std::mem::replace(&mut self.entries, entries);
         self.shift -= 1;
-        for entry in before.into_iter().filter(|entry| entry.0 != 0) {
-            let at = self.place(entry.0);
+        for entry in before.into_iter().filter(|entry| entry.buyer != 0) {
+            let at = self.place(entry.buyer);
             self.entries[at] = entry;
         }
     }
@@ -281,16 +294,16 @@ impl Counts {
         loop {
             at = (at + 1) & mask;
             let entry = self.entries[at];
-            if entry.0 == 0 {
+            if entry.buyer == 0 {
                 break;
             }
-            let from_home = at.wrapping_sub(self.home(entry.0)) & mask;
+            let from_home = at.wrapping_sub(self.home(entry.buyer)) & mask;
             if from_home >= at.wrapping_sub(hole) & mask {
                 self.entries[hole] = entry;
                 hole = at;
             }
         }
-        self.entries[hole] = (0, 0);
+        self.entries[hole] = Counted::default();
     }
 }
 

@@ -198,6 +198,12 @@ impl SeatMap {
         });
         map.preference = (0..specs.len() as SectionNo).collect();
         map.preference.sort_by_key(|&no| (map.sections[usize::from(no)].category, no));
+        // A map never grows.
+        map.rows.shrink_to_fit();
+        map.plans.shrink_to_fit();
+        map.row_of_block.shrink_to_fit();
+        map.kinds.shrink_to_fit();
+        map.rows_by_name.shrink_to_fit();
         Ok(map)
     }
 

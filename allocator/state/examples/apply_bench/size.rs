@@ -10,7 +10,7 @@ use onsale_state::{
     *,
 };
 
-use crate::{BATCH, Driver, Random, Seat, command, sized_arena};
+use crate::{BATCH, Driver, Random, command, sized_arena};
 
 /// Seats of the large runs, in events of [`EACH`].
 const MANY: u32 = 1_000_000;
@@ -45,10 +45,9 @@ pub fn memory() {
     let opened = resident();
     let mut driver = driver(3);
     let events = 1..=MANY / EACH;
-    let firsts: Vec<Seat> =
-        events.flat_map(|event| (0..EACH / 4).map(move |four| (event, four * 4))).collect();
-    for (index, firsts) in (2..).zip(firsts.chunks(BATCH)) {
-        let fours = firsts.iter().map(|&(event, first)| {
+    let mut firsts = events.flat_map(|event| (0..EACH / 4).map(move |four| (event, four * 4)));
+    for index in 2.. {
+        let fours = firsts.by_ref().take(BATCH).map(|(event, first)| {
             let (_, mut kind) = driver.hold((event, first));
             if let CommandKind::Hold(hold) = &mut kind {
                 let seats = [first, first + 1, first + 2, first + 3];
@@ -57,6 +56,9 @@ pub fn memory() {
             command(kind)
         });
         let batch = Batch { log_time_ms: 1, commands: fours.collect() };
+        if batch.commands.is_empty() {
+            break;
+        }
         shard.apply(index, &batch, &mut outcomes, &mut changes);
         assert!(outcomes.iter().all(|outcome| outcome.result.is_ok()), "a hold was refused");
     }
