@@ -216,8 +216,11 @@ impl Shard {
             let until_ms = self.holds.slab[hold].expires_at_ms();
             self.end_hold(hold, (HoldState::Expired, until_ms), changes);
         }
-        // When an event was looked at last is this replica's past, and so is its slot.
-        events.sort_unstable_by_key(|&slot| self.events[slot as usize].event);
+        // When an event came due, and its slot, are this replica's own.
+        events.sort_unstable_by_key(|&slot| {
+            let event = &self.events[slot as usize];
+            (event.clock.release_at_ms, event.event)
+        });
         for event in events {
             self.events[event as usize].release_allotments(now, changes);
             self.reschedule(event);
