@@ -18,10 +18,27 @@ use crate::{
 /// Entries of a queue that may be stale before it is tidied.
 const STALE_MIN: usize = 1024;
 
+/// Times of a queue are at most this far before the first.
+const BEFORE_FIRST_MS: LogTimeMs = 1 << 31;
+
+/// Where times no longer fit 32 bits, another queue of the same ttl begins.
 #[derive(Debug)]
 struct TtlQueue {
     ttl_ms: u32,
-    entries: VecDeque<(LogTimeMs, u32)>,
+    base_ms: LogTimeMs,
+    /// When after the base, and the hold's slot.
+    entries: VecDeque<(u32, u32)>,
+}
+
+impl TtlQueue {
+    fn time(&self, after: u32) -> LogTimeMs {
+        self.base_ms + LogTimeMs::from(after)
+    }
+
+    /// How long after the base, if this queue can tell.
+    fn after(&self, time: LogTimeMs) -> Option<u32> {
+        time.checked_sub(self.base_ms).and_then(|after| u32::try_from(after).ok())
+    }
 }
 
 /// The times at which something of an event ends.
@@ -57,33 +74,43 @@ impl EventClock {
         expires_at_ms: LogTimeMs,
     ) {
         let live = self.live;
-        let at = match self.queues.iter().position(|queue| queue.ttl_ms == ttl_ms) {
-            Some(at) => at,
-            None => {
-                self.queues.retain(|queue| !queue.entries.is_empty());
-                self.queues.push(TtlQueue { ttl_ms, entries: VecDeque::new() });
-                self.queues.len() - 1
-            }
+        let has_room =
+            |queue: &TtlQueue| queue.after(expires_at_ms).filter(|_| queue.ttl_ms == ttl_ms);
+        let known = self.queues.iter().enumerate();
+        let known = known.map(|(at, queue)| (at, has_room(queue))).find(|known| known.1.is_some());
+        let (at, after) = match known {
+            Some((at, Some(after))) => (at, after),
+            _ => self.begin_queue(ttl_ms, expires_at_ms),
         };
-        let entries = &mut self.queues[at].entries;
+        let TtlQueue { base_ms, entries, .. } = &mut self.queues[at];
         if entries.len() > 2 * live + STALE_MIN {
-            entries.retain(|&(time, slot)| is_current(holds, event, time, slot));
+            let time = |after| *base_ms + LogTimeMs::from(after);
+            entries.retain(|&(after, slot)| is_current(holds, event, time(after), slot));
         }
         // A hold that comes back from checkout, or from a snapshot, may be older than the last.
-        let after = entries.back().is_none_or(|&(last, _)| last <= expires_at_ms);
-        if after {
-            entries.push_back((expires_at_ms, slot));
+        if entries.back().is_none_or(|&(last, _)| last <= after) {
+            entries.push_back((after, slot));
         } else {
-            let at = entries.partition_point(|&(time, _)| time <= expires_at_ms);
-            entries.insert(at, (expires_at_ms, slot));
+            let at = entries.partition_point(|&(before, _)| before <= after);
+            entries.insert(at, (after, slot));
         }
+    }
+
+    /// A new queue's place, and how long after its base this time is.
+    #[cold]
+    fn begin_queue(&mut self, ttl_ms: u32, time: LogTimeMs) -> (usize, u32) {
+        self.queues.retain(|queue| !queue.entries.is_empty());
+        let base_ms = time.saturating_sub(BEFORE_FIRST_MS);
+        self.queues.push(TtlQueue { ttl_ms, base_ms, entries: VecDeque::new() });
+        (self.queues.len() - 1, (time - base_ms) as u32)
     }
 
     /// The slots whose entries are due, stale ones too; see `read_ahead`.
     pub(crate) fn due_slots(&self, now: LogTimeMs) -> impl Iterator<Item = u32> {
         let queues = self.queues.iter();
-        let due = queues
-            .flat_map(move |queue| queue.entries.iter().take_while(move |&&(time, _)| time <= now));
+        let due = queues.flat_map(move |queue| {
+            queue.entries.iter().take_while(move |&&(after, _)| queue.time(after) <= now)
+        });
         due.map(|&(_, slot)| slot)
     }
 
@@ -96,7 +123,8 @@ impl EventClock {
         due: &mut Vec<u32>,
     ) {
         for queue in &mut self.queues {
-            while let Some(&(time, slot)) = queue.entries.front() {
+            while let Some(&(after, slot)) = queue.entries.front() {
+                let time = queue.time(after);
                 let current = is_current(holds, event, time, slot);
                 if current && time > now {
                     break;
@@ -112,9 +140,10 @@ impl EventClock {
 
     /// A lower bound of when something ends.
     pub(crate) fn earliest(&self) -> Option<LogTimeMs> {
-        let fronts = self.queues.iter().filter_map(|queue| queue.entries.front());
+        let first = |queue: &TtlQueue| queue.entries.front().map(|&(after, _)| queue.time(after));
+        let fronts = self.queues.iter().filter_map(first);
         let fence = self.fences.first().map(|&(time, _, _)| time);
-        fronts.map(|&(time, _)| time).chain(fence).chain(self.release_at_ms).min()
+        fronts.chain(fence).chain(self.release_at_ms).min()
     }
 
     /// When the first live hold ends if nothing is done, a fenced one at the end of its fence; or
@@ -122,5 +151,25 @@ impl EventClock {
     pub(crate) fn first_return(&mut self, holds: &Slab<Hold>, event: u32) -> Option<LogTimeMs> {
         self.take_due(holds, event, 0, &mut Vec::new());
         self.earliest()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_that_are_years_apart_are_kept_exactly() {
+        let (mut clock, holds) = (EventClock::default(), Slab::new());
+        let times = [1 << 40, (1 << 40) + 1, 7, (1 << 40) - BEFORE_FIRST_MS - 1, u64::MAX, 0];
+        for (slot, time) in (0..).zip(times) {
+            clock.push(&holds, (0, slot), 1000, time);
+        }
+        for (slot, time) in (0..).zip(times) {
+            let is_due = |now| clock.due_slots(now).any(|due| due == slot);
+            assert!(is_due(time), "{time}");
+            assert!(time == 0 || !is_due(time - 1), "{time}");
+        }
+        assert_eq!(clock.earliest(), Some(0));
     }
 }
