@@ -2,15 +2,15 @@
 
 use onsale_state::{
     command::{
-        ChannelEntry, DropChannel, Hold, HoldItem, HoldTerms, KillSeats, OpenOnsale, PutChannel,
-        ReturnSeats, Selection, SwapSeat, Wish,
+        ChannelEntry, DropChannel, Hold, HoldItem, HoldTerms, KillSeats, PutChannel, ReturnSeats,
+        Selection, SwapSeat, Wish,
     },
     *,
 };
 
 use crate::kit::{
     Desk, authorised, best, captured, checkout, counter, hold_items, hold_seats, invalid_field,
-    key, lease, opening, order_id, release, row, seated, seats_of, settle, theatre, wish,
+    key, lease, opening, order_id, release, row, seated, seats_of, settle, wish,
 };
 
 const SECRET: ChannelKeyHash = [7; 32];
@@ -491,31 +491,4 @@ fn a_quota_that_refuses_a_channels_buyer_leaves_both_pools_as_they_were() {
     assert_eq!(refused, Rejection::QuotaExhausted { quota: "first area".into() });
     let view = desk.shard.event(3).unwrap().view().section_availability(1).unwrap();
     assert_eq!((view.available, view.held), (1, 7));
-}
-
-#[test]
-fn allotments_of_two_events_end_in_one_order_also_on_a_replica_from_a_snapshot() {
-    let mut desk = Desk::new(Limits::default());
-    // The event that came first has the higher number, so that its slot and its number disagree.
-    for event in [2, 1] {
-        let open = OpenOnsale { event, event_id: format!("evt_{event}").into(), ..theatre() };
-        desk.ok(1, CommandKind::OpenOnsale(Box::new(open)));
-    }
-    for event in [2, 1] {
-        let asked = PutChannel { event, release_at_ms: Some(5_000), ..put_of("fans", &[event, 4]) };
-        desk.ok(2, put(event.into(), asked));
-    }
-    let mut bytes = Vec::new();
-    desk.shard.encode_snapshot(&mut bytes);
-    let restored = Shard::decode_snapshot(&bytes).expect("a snapshot");
-    let chains = [desk.shard, restored].map(|mut shard| {
-        let tick = Command { not_after_ms: u64::MAX, kind: CommandKind::Tick };
-        let batch = Batch { log_time_ms: 5_000, commands: vec![tick] };
-        let (mut outcomes, mut changes) = (Vec::new(), Vec::new());
-        let index = shard.last_index() + 1;
-        shard.apply(index, &batch, &mut outcomes, &mut changes);
-        (changes, shard.chain())
-    });
-    assert!(chains[0].0.len() >= 2, "nothing was released: {:?}", chains[0].0);
-    assert_eq!(chains[0], chains[1]);
 }

@@ -17,5 +17,6 @@ mod openings;
 mod orders;
 mod properties;
 mod rejections;
+mod replicas;
 mod tickets;
 mod withdrawals;
