@@ -119,7 +119,7 @@ impl Setting {
     fn native(&self, peer: Kind, replicas: u32) -> compare::Options {
         let mut options = compare::Options { native: true, replicas, ..self.compare(peer) };
         if !self.quick {
-            (options.seconds, options.seats) = (5, 2_400_000);
+            (options.seconds, options.seats) = (5, 4_000_000);
         }
         options
     }

@@ -73,7 +73,8 @@ pub async fn demo(args: DemoArgs) -> Result<Exit, Failed> {
     let seeded = readiness.part("events");
     let (keys, empty, listen) = (settings.keys.clone(), args.empty, args.listen);
     tokio::spawn(async move {
-        roles::install_keys(client.clone(), keys).await;
+        roles::install_keys(client.clone(), keys.clone()).await;
+        seed::wait_until_known(listen, &keys).await;
         if !empty {
             seed::seed(&client).await;
             seed::wait_until_listed(listen).await;

@@ -17,11 +17,16 @@ use tokio::{
     net::TcpStream,
 };
 
+use crate::config::Keys;
+
 const ATTEMPT: Duration = Duration::from_secs(3);
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 const ORGANIZER: &str = "organizer";
 const IDS: [&str; 3] = ["evt_arena", "evt_theatre", "evt_club"];
 const LISTED_POLL: Duration = Duration::from_millis(15);
+const HTTP: &str = "HTTP/1.1 ";
+const OK: &str = "HTTP/1.1 200";
+const UNKNOWN: &str = "HTTP/1.1 401";
 const ANSWER_BYTES_MAX: u64 = 1 << 20;
 
 /// Creates the events, trying again until they are there.
@@ -50,22 +55,35 @@ pub async fn wait_until_listed(listen: SocketAddr) {
     for event in IDS {
         let availability = format!("/v1/events/{event}/availability");
         for path in ["/v1/events?limit=100", &availability] {
-            while !body(listen, path).await.is_ok_and(|body| body.contains(event)) {
+            let listed = |answer: String| answer.starts_with(OK) && answer.contains(event);
+            while !ask(listen, path, "").await.is_ok_and(listed) {
                 tokio::time::sleep(LISTED_POLL).await;
             }
         }
     }
 }
 
-/// The answer to a GET, as a buyer would ask it.
-async fn body(listen: SocketAddr, path: &str) -> std::io::Result<String> {
+/// Waits until the edge knows the keys, so that nobody is refused who waited for `ready`.
+pub async fn wait_until_known(listen: SocketAddr, keys: &Keys) {
+    for (_, key) in &keys.0 {
+        let header = format!("Authorization: Bearer {key}\r\n");
+        // A key of another role is forbidden, and there is no such event: both know the key.
+        let known = |answer: String| answer.starts_with(HTTP) && !answer.starts_with(UNKNOWN);
+        while !ask(listen, "/v1/events/evt_none/kills", &header).await.is_ok_and(known) {
+            tokio::time::sleep(LISTED_POLL).await;
+        }
+    }
+}
+
+/// The answer to a GET, as anybody would ask it.
+async fn ask(listen: SocketAddr, path: &str, headers: &str) -> std::io::Result<String> {
     let mut socket = TcpStream::connect(listen).await?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {listen}\r\nConnection: close\r\n\r\n");
+    let request =
+        format!("GET {path} HTTP/1.1\r\nHost: {listen}\r\nConnection: close\r\n{headers}\r\n");
     socket.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();
     socket.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).await?;
-    let answer = String::from_utf8_lossy(&answer).into_owned();
-    Ok(answer.strip_prefix("HTTP/1.1 200").unwrap_or_default().to_owned())
+    Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
 fn arena() -> EventDocument {
