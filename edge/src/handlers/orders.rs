@@ -8,7 +8,7 @@ use http::StatusCode;
 use onsale_mesh::{Deadline, Failure};
 use onsale_proto::{
     Code,
-    allocator::GetOrderResponse,
+    allocator::{GetOrderResponse, Place},
     id,
     payments::{RenderTicketRequest, payments_service_client::PaymentsServiceClient},
     ticket_code,
@@ -45,6 +45,9 @@ struct NextAction<'a> {
 pub(crate) struct TicketJson {
     pub ticket_id: String,
     pub seat_id: Option<String>,
+    /// Its ticket type, where the event has types.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub r#type: Option<String>,
     /// None while it is being signed, and where it is void.
     pub code: Option<String>,
     pub status: &'static str,
@@ -126,6 +129,8 @@ pub(crate) async fn read(
 
 /// An order's tickets; none before they are signed. Those that moved to another seat come last.
 pub(crate) fn tickets(order: u128, state: &GetOrderResponse, view: &EventView) -> Vec<TicketJson> {
+    let type_of =
+        |place: &Place| offer_view::type_key(&view.document, place.ticket_type).map(str::to_owned);
     let valid = state.tickets.iter().zip(state.places.iter().zip(&state.signatures));
     let valid = valid.map(|(&number, (place, signature))| {
         let ticket_id = ticket_id(order, number);
@@ -142,6 +147,7 @@ pub(crate) fn tickets(order: u128, state: &GetOrderResponse, view: &EventView) -
             code: (!signature.is_empty()).then(|| ticket_code::assemble(&input, signature)),
             ticket_id,
             seat_id,
+            r#type: type_of(place),
             status: "valid",
             holder_name: holder.map(|holder| holder.name.clone()),
         }
@@ -149,6 +155,7 @@ pub(crate) fn tickets(order: u128, state: &GetOrderResponse, view: &EventView) -
     let moved = state.moved.iter().map(|moved| TicketJson {
         ticket_id: ticket_id(order, moved.ticket),
         seat_id: moved.place.as_ref().and_then(|place| places::seat_id(view, place)),
+        r#type: moved.place.as_ref().and_then(type_of),
         code: None,
         status: "transferred",
         holder_name: None,

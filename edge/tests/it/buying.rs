@@ -122,6 +122,15 @@ async fn a_mix_of_types_is_held_and_each_seat_and_ticket_says_its_own() {
     other["types"] = json!({"child": 1, "adult": 2});
     let reused = reserve(&other, "t1").send(&fixture.address).await;
     assert_eq!(reused.code(), "idempotency_key_reused");
+    let at = &fixture.address;
+    let order = ask("POST", "/v1/checkout").key("t1").json(&checkout(&hold)).send(at).await.json();
+    let order_id = id::parse(id::ORDER, text(&order["order_id"])).expect("an order id");
+    fixture.backend.confirm(order_id);
+    let read =
+        ask("GET", text(&order["status_url"])).header("order-token", text(&order["order_token"]));
+    let state = read.send(at).await.json();
+    let types = state["tickets"].as_array().expect("tickets").iter().map(|one| text(&one["type"]));
+    assert_eq!(types.collect::<Vec<_>>(), ["adult", "child", "child"]);
     let unknown = json!({"event_id": EVENT, "types": {"senior": 1}, "section": "FLOOR"});
     let refused = reserve(&unknown, "t2").send(&fixture.address).await;
     assert_eq!((refused.status, refused.code().as_str()), (400, "invalid_request"));
