@@ -94,8 +94,8 @@ fn check_quotas(document: &pb::EventDocument) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Whether `after` may follow `before`: holds and tickets name types, and a shard that refused a
-/// quota's new size would refuse a document that is stored already.
+/// Whether `after` may follow `before`: holds and tickets name types. Whether a quota has room for
+/// what is taken, its shard knows.
 ///
 /// # Errors
 /// `invalid_request` when there are others.
@@ -107,13 +107,9 @@ pub(crate) fn check_change(
         document.types.iter().map(|one| one.key.clone()).collect()
     };
     let (had, has) = (keys(before), keys(after));
-    if !has.starts_with(&had) || (had.is_empty() && !has.is_empty()) {
-        let remedy = "must keep their keys and order; more may follow where there are some";
+    if !has.starts_with(&had) {
+        let remedy = "must keep their keys and order; more may follow";
         return Err(Failure::invalid("/types", remedy));
-    }
-    if before.quotas != after.quotas {
-        let remedy = "must stay as they are once the event is on sale";
-        return Err(Failure::invalid("/quotas", remedy));
     }
     Ok(())
 }

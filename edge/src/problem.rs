@@ -42,6 +42,15 @@ pub struct SectionTaken {
     pub killed: u32,
 }
 
+/// A quota, and how much of it is held and sold.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct QuotaTaken {
+    /// The quota's key.
+    pub key: String,
+    /// Places.
+    pub taken: u32,
+}
+
 /// Why a request was not done.
 #[derive(Clone, Debug)]
 pub struct Problem(Box<Inner>);
@@ -54,6 +63,7 @@ struct Inner {
     seat_ids: Vec<String>,
     mend_seat_ids: Vec<String>,
     sections: Vec<SectionTaken>,
+    quotas: Vec<QuotaTaken>,
     at: Option<(&'static str, u64)>,
     retry_after_seconds: Option<u64>,
     headers: Vec<(HeaderName, HeaderValue)>,
@@ -75,6 +85,7 @@ impl Problem {
             seat_ids: Vec::new(),
             mend_seat_ids: Vec::new(),
             sections: Vec::new(),
+            quotas: Vec::new(),
             at: None,
             retry_after_seconds,
             headers: Vec::new(),
@@ -219,6 +230,10 @@ impl Problem {
             // Writing numbers and texts to a vector cannot fail.
             let _ = serde_json::to_writer(&mut out, &inner.sections);
         }
+        if !inner.quotas.is_empty() {
+            out.extend_from_slice(b",\"quotas\":");
+            let _ = serde_json::to_writer(&mut out, &inner.quotas);
+        }
         if let Some((name, at)) = inner.at {
             out.extend_from_slice(format!(",\"{name}\":\"{}\"", time::to_rfc3339(at)).as_bytes());
         }
@@ -283,6 +298,8 @@ impl Problem {
 impl From<Failure> for Problem {
     fn from(failure: Failure) -> Problem {
         let code = failure.code;
+        let quotas = failure.quotas().iter();
+        let quotas = quotas.map(|it| QuotaTaken { key: it.key.clone(), taken: it.taken }).collect();
         let mut problem = Problem::new(code, failure.detail);
         if !failure.field.is_empty() {
             problem.0.errors.push(FieldError {
@@ -290,6 +307,7 @@ impl From<Failure> for Problem {
                 detail: problem.0.detail.clone(),
             });
         }
+        problem.0.quotas = quotas;
         problem.0.at = failure.at_ms.and_then(|at| {
             let name = match code {
                 Code::NotOnSale => "onsale_at",

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use onsale_proto::{
     Code,
-    allocator::{AreaTaken, Rejected},
+    allocator::{AreaTaken, QuotaTaken, Rejected},
     error::ERROR_DOMAIN,
 };
 use tonic_types::{ErrorDetails, StatusExt as _};
@@ -16,6 +16,7 @@ use crate::limits::STATUS_PLACES_MAX;
 const SEATS_KEY: &str = "seats";
 const AREAS_KEY: &str = "areas";
 const MEND_KEY: &str = "mend_seats";
+const QUOTAS_KEY: &str = "quotas";
 
 /// A code of the error table and what exactly happened.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -42,6 +43,8 @@ pub struct More {
     pub areas: Vec<AreaTaken>,
     /// Seats to take instead, by number.
     pub mend_seats: Vec<u32>,
+    /// Quotas of which more is taken than asked for leaves.
+    pub quotas: Vec<QuotaTaken>,
 }
 
 impl Failure {
@@ -57,11 +60,26 @@ impl Failure {
         self.more.as_ref().map_or(&[], |more| &more.mend_seats)
     }
 
+    /// Quotas of which more is taken than asked for leaves.
+    #[must_use]
+    pub fn quotas(&self) -> &[QuotaTaken] {
+        self.more.as_ref().map_or(&[], |more| &more.quotas)
+    }
+
+    /// The same with quotas of which too much is taken, where there are any.
+    #[must_use]
+    pub fn with_quotas(mut self, quotas: Vec<QuotaTaken>) -> Failure {
+        if !quotas.is_empty() {
+            self.more.get_or_insert_default().quotas = quotas;
+        }
+        self
+    }
+
     /// The same with areas and seats to take instead, where there are any.
     #[must_use]
     pub fn with_more(mut self, areas: Vec<AreaTaken>, mend_seats: Vec<u32>) -> Failure {
         let is_any = !areas.is_empty() || !mend_seats.is_empty();
-        self.more = is_any.then(|| Box::new(More { areas, mend_seats }));
+        self.more = is_any.then(|| Box::new(More { areas, mend_seats, quotas: Vec::new() }));
         self
     }
 
@@ -94,6 +112,8 @@ impl From<tonic::Status> for Failure {
         let areas = said(AREAS_KEY).map(|text| numbers(&text)).unwrap_or_default();
         let mend_seats = said(MEND_KEY).map(|text| numbers(&text)).unwrap_or_default();
         failure = failure.with_more(areas.as_chunks().0.iter().map(area).collect(), mend_seats);
+        let quotas = said(QUOTAS_KEY).unwrap_or_default();
+        failure = failure.with_quotas(quotas.lines().filter_map(quota).collect());
         let violations = status.get_details_bad_request().map(|said| said.field_violations);
         if let Some(violation) = violations.into_iter().flatten().next() {
             failure.field = violation.field;
@@ -123,10 +143,12 @@ impl From<Failure> for tonic::Status {
 fn name_places(details: &mut ErrorDetails, code: Code, seats: &[u32], more: &More) {
     let areas =
         more.areas.iter().flat_map(|area| [area.section, area.held, area.sold, area.killed]);
+    let quotas = more.quotas.iter().map(|quota| format!("{} {}", quota.taken, quota.key));
     let metadata: HashMap<String, String> = [
         (SEATS_KEY, text(seats.iter().copied().take(STATUS_PLACES_MAX))),
         (AREAS_KEY, text(areas.take(4 * STATUS_PLACES_MAX))),
         (MEND_KEY, text(more.mend_seats.iter().copied().take(STATUS_PLACES_MAX))),
+        (QUOTAS_KEY, quotas.collect::<Vec<_>>().join("\n")),
     ]
     .into_iter()
     .filter(|(_, text)| !text.is_empty())
@@ -149,6 +171,12 @@ fn area(&[section, held, sold, killed]: &[u32; 4]) -> AreaTaken {
     AreaTaken { section, held, sold, killed }
 }
 
+/// A quota's key has no line breaks.
+fn quota(line: &str) -> Option<QuotaTaken> {
+    let (taken, key) = line.split_once(' ')?;
+    Some(QuotaTaken { key: key.to_owned(), taken: taken.parse().ok()? })
+}
+
 impl From<Rejected> for Failure {
     fn from(rejected: Rejected) -> Failure {
         let failure = Failure {
@@ -159,7 +187,7 @@ impl From<Rejected> for Failure {
             more: None,
             at_ms: rejected.at_ms,
         };
-        failure.with_more(rejected.areas, rejected.mend_seats)
+        failure.with_more(rejected.areas, rejected.mend_seats).with_quotas(rejected.quotas)
     }
 }
 
@@ -176,7 +204,8 @@ mod tests {
         let mut failure = Failure::new(Code::SeatsSold, "these are sold");
         failure.seats = vec![3, 4_000_000_000];
         let area = AreaTaken { section: 2, held: 1, sold: 0, killed: 9 };
-        let failure = failure.with_more(vec![area], vec![8, 9]);
+        let quota = QuotaTaken { key: "front, left: 7".to_owned(), taken: 12 };
+        let failure = failure.with_more(vec![area], vec![8, 9]).with_quotas(vec![quota]);
         assert_eq!(Failure::from(tonic::Status::from(failure.clone())), failure);
         let mut failure = failure.with_more(vec![AreaTaken::default(); 10_000], Vec::new());
         failure.seats = (0..200_000).collect();

@@ -17,6 +17,8 @@ pub type CategoryNo = u16;
 
 /// A ticket type's place in its event's list, counted from 0; 0 where there is no list.
 pub type TypeNo = u16;
+/// The type of places that were taken before their event had any.
+pub const NO_TYPE: TypeNo = TypeNo::MAX;
 
 /// A channel of an event, counted from 1 in the order in which they were made; 0 is none.
 pub type ChannelNo = u32;

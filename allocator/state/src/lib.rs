@@ -74,7 +74,7 @@ pub use event::EventState;
 pub use event_view::{AreaWord, EventView, SectionAvailability};
 pub use hold::HoldState;
 pub use ids::{
-    BuyerHash, CategoryNo, ChannelNo, EventNo, HoldId, JobId, KeyHash, LogTimeMs, OrderId,
+    BuyerHash, CategoryNo, ChannelNo, EventNo, HoldId, JobId, KeyHash, LogTimeMs, NO_TYPE, OrderId,
     RequestHash, SeatNo, SectionNo, ShardNo, TypeNo,
 };
 pub use invariants::Violation;

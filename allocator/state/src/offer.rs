@@ -2,12 +2,15 @@
 //! places of each kind may be gone at once.
 //!
 //! Counts are those of the places that are held or sold now: a place that comes back makes its
-//! tier and its quotas roomier again. Must never change a price that was dealt.
+//! tier and its quotas roomier again. What was taken before an event had its first types has none
+//! of them: it counts against no quota that names types, and its tickets say none.
+//!
+//! Must never change a price that was dealt.
 
 use crate::{
     command::{Offer, PriceLine},
     event::{EventState, PlaceRef},
-    ids::{CategoryNo, LogTimeMs, SectionNo, TypeNo},
+    ids::{CategoryNo, LogTimeMs, NO_TYPE, SectionNo, TypeNo},
     outcome::{Place, QuotaTaken, Rejection},
     shard::Shard,
 };
@@ -212,6 +215,16 @@ impl EventState {
         full
     }
 
+    /// The same deals of places that have no type, for an event that gets its first ones.
+    fn untyped(&self, places: &[PlaceRef], price_list: u16, deals: &Deals) -> Deals {
+        let dealt = self.dealt_places(places, price_list, deals);
+        let deal = |(at, place): (usize, &Place)| {
+            let tier = deals.as_ref().and_then(|deals| deals.get(at)).map_or(0, |deal| deal.tier);
+            Deal { price_minor: place.price_minor, ticket_type: NO_TYPE, tier }
+        };
+        Some(dealt.iter().enumerate().map(deal).collect())
+    }
+
     /// What places cost together, as they were dealt.
     pub(crate) fn total_minor(&self, places: &[PlaceRef], list: u16, deals: &Deals) -> u64 {
         match deals {
@@ -223,18 +236,54 @@ impl EventState {
 
 impl Shard {
     /// An offer with the counts of all that is held and sold of an event. Visits every hold and
-    /// order: for changes by the organizer only.
+    /// order, as the two below: for changes by the organizer only.
     pub(crate) fn recount_offer(&self, event_slot: u32, offer: &Offer) -> OfferState {
+        self.count_taken(event_slot, offer, |_, _, deals| deals.clone())
+    }
+
+    /// The same for the offer with which an event gets its first ticket types.
+    pub(crate) fn count_untyped(&self, event_slot: u32, offer: &Offer) -> OfferState {
+        let event = &self.events[event_slot as usize];
+        self.count_taken(event_slot, offer, |places, list, deals| {
+            event.untyped(places, list, deals)
+        })
+    }
+
+    fn count_taken(
+        &self,
+        event_slot: u32,
+        offer: &Offer,
+        deals: impl Fn(&[PlaceRef], u16, &Deals) -> Deals,
+    ) -> OfferState {
         let mut counted = OfferState::new(offer.clone());
         let event = &self.events[event_slot as usize];
         let holds = self.holds.slab.iter().map(|(_, hold)| hold);
         for hold in holds.filter(|hold| hold.event == event_slot && hold.state.has_seats()) {
-            event.count_in(&mut counted, hold.places(), hold.deals(), true);
+            let deals = deals(hold.places(), hold.price_list, hold.deals());
+            event.count_in(&mut counted, hold.places(), &deals, true);
         }
         let orders = self.orders.slab.iter().map(|(_, order)| order);
         for order in orders.filter(|o| o.event == event_slot && o.status.has_seats()) {
-            event.count_in(&mut counted, &order.places, &order.deals, true);
+            let deals = deals(&order.places, order.price_list, &order.deals);
+            event.count_in(&mut counted, &order.places, &deals, true);
         }
         counted
+    }
+
+    /// Writes down that what is taken of an event, or was, has none of the types that it gets now.
+    pub(crate) fn leave_untyped(&mut self, event_slot: u32) {
+        let event = &self.events[event_slot as usize];
+        let holds = self.holds.slab.iter().filter(|(_, hold)| hold.event == event_slot);
+        let holds: Vec<u32> = holds.map(|(slot, _)| slot).collect();
+        for slot in holds {
+            let hold = &mut self.holds.slab[slot];
+            hold.set_deals(event.untyped(hold.places(), hold.price_list, hold.deals()));
+        }
+        let orders = self.orders.slab.iter().filter(|(_, order)| order.event == event_slot);
+        let orders: Vec<u32> = orders.map(|(slot, _)| slot).collect();
+        for slot in orders {
+            let order = &mut self.orders.slab[slot];
+            order.deals = event.untyped(&order.places, order.price_list, &order.deals);
+        }
     }
 }

@@ -17,7 +17,7 @@ use crate::{
     problem::Problem,
 };
 
-const PATCH_FIELDS: [&str; 13] = [
+const PATCH_FIELDS: [&str; 14] = [
     "name",
     "description",
     "category",
@@ -31,9 +31,10 @@ const PATCH_FIELDS: [&str; 13] = [
     "status",
     "types",
     "sections",
+    "quotas",
 ];
 const CATEGORY_FIELDS: [&str; 5] = ["key", "name", "price_minor", "prices", "tiers"];
-const FIXED_FIELDS: [&str; 4] = ["currency", "event_id", "shard", "quotas"];
+const FIXED_FIELDS: [&str; 3] = ["currency", "event_id", "shard"];
 
 /// What an event's rules are where its organizer says nothing.
 pub(crate) const DEFAULT_RULES: Rules = Rules {
@@ -78,6 +79,9 @@ fn patch_object(document: &mut EventDocument, body: &Value, faults: &mut Faults)
     }
     if object.get("sections").is_some() {
         patch_capacities(&object, document, faults);
+    }
+    if let Some(quotas) = offer_form::read_quotas(&object, document, faults) {
+        document.quotas = quotas;
     }
     let rules = document.rules.unwrap_or(DEFAULT_RULES);
     document.rules = Some(read_rules(&object, rules, faults));
@@ -326,6 +330,23 @@ mod tests {
     }
 
     #[test]
+    fn types_and_quotas_that_mean_them_come_in_one_change_and_quotas_are_replaced_whole() {
+        let mut document = document();
+        let body = json!({"quotas": [{"key": "kids", "size": 5, "types": ["child"]},
+                {"key": "floor", "size": 9, "sections": ["FLOOR"]}],
+            "types": [{"key": "adult"}, {"key": "child"}]});
+        patch(&mut document, &body).expect("good");
+        assert_eq!((document.quotas[0].types.as_slice(), document.quotas[1].size), (&[1][..], 9));
+        patch(&mut document, &json!({"name": "Other"})).expect("good");
+        assert_eq!(document.quotas.len(), 2, "what is not named stays");
+        let fewer = json!({"quotas": [{"key": "floor", "size": 8, "sections": ["FLOOR"]}]});
+        patch(&mut document, &fewer).expect("good");
+        assert_eq!((document.quotas.len(), document.quotas[0].size), (1, 8));
+        patch(&mut document, &json!({"quotas": []})).expect("good");
+        assert!(document.quotas.is_empty());
+    }
+
+    #[test]
     fn what_must_not_change_is_refused() {
         for (body, pointer) in [
             (json!({"sections": []}), "/sections"),
@@ -339,7 +360,13 @@ mod tests {
             ),
             (json!({"currency": "USD"}), "/currency"),
             (json!({"seats": 1}), "/seats"),
-            (json!({"quotas": []}), "/quotas"),
+            (json!({"quotas": {}}), "/quotas"),
+            (json!({"quotas": [{"key": "q"}]}), "/quotas/0/size"),
+            (
+                json!({"quotas": [{"key": "q", "size": 1, "sections": ["X"]}]}),
+                "/quotas/0/sections/0",
+            ),
+            (json!({"quotas": [{"key": "q", "size": 1, "types": ["adult"]}]}), "/quotas/0/types/0"),
             (json!({"status": "sold_out"}), "/status"),
             (
                 json!({"categories": [{"key": "Z", "name": "Z", "price_minor": 1}]}),

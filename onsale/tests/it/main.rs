@@ -12,6 +12,7 @@ mod cluster;
 mod codes;
 mod hoarding;
 mod nodes;
+mod offers;
 mod oversell;
 mod processes;
 mod purchase;

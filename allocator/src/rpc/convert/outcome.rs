@@ -194,7 +194,9 @@ fn quota_exhausted(quota: &str) -> Failure {
 fn quotas_below_taken(quotas: &[QuotaTaken]) -> Failure {
     let each = |it: &QuotaTaken| format!("{} has {} places taken", it.quota, it.taken);
     let list: Vec<String> = quotas.iter().map(each).collect();
+    let taken = |it: &QuotaTaken| pb::QuotaTaken { key: it.quota.to_string(), taken: it.taken };
     Failure::new(Code::CapacityBelowTaken, format!("the quota {}", list.join(", ")))
+        .with_quotas(quotas.iter().map(taken).collect())
 }
 
 /// A place, without its public name.
@@ -371,6 +373,7 @@ fn rejected_message(failure: &Failure) -> pb::Rejected {
         leader: 0,
         unknown: failure.code == Code::OutcomeUnknown,
         areas: failure.areas().to_vec(),
+        quotas: failure.quotas().to_vec(),
     }
 }
 

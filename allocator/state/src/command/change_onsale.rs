@@ -1,8 +1,8 @@
 //! `ChangeOnsale`: other rules, prices, opening or capacities; seats stay, holds keep what they
-//! have, and no area gets smaller than what is taken of it.
+//! have, and no area and no quota gets smaller than what is taken of it.
 
 use super::{
-    ChangeOnsale, Rules,
+    ChangeOnsale, Offer, Rules,
     open_onsale::{check_prices, decode_offer, decode_prices, encode_offer, encode_prices},
 };
 use crate::{
@@ -87,10 +87,20 @@ impl Shard {
         command.rules.check()?;
         check_capacities(event, &command.capacities)?;
         let offer = self.check_offer(slot, command)?;
+        if self.is_first_typed(slot, command) {
+            self.leave_untyped(slot);
+        }
         self.events[slot as usize].change(command, offer);
         self.renew_hoarding(slot);
         changes.push(Change::Event { event: command.event, revision: command.revision });
         Ok(())
+    }
+
+    /// Does the event get its first ticket types?
+    fn is_first_typed(&self, slot: u32, command: &ChangeOnsale) -> bool {
+        let types = |offer: Option<&Offer>| offer.map_or(0, |offer| offer.types);
+        let before = self.events[slot as usize].offer.as_ref().map(|before| &before.offer);
+        types(before) == 0 && types(command.offer.as_deref()) > 0
     }
 
     /// The offer that comes into force, counted anew.
@@ -102,7 +112,7 @@ impl Shard {
         let event = &self.events[slot as usize];
         let had = event.offer.as_ref().map_or(0, |before| before.offer.types);
         let has = command.offer.as_ref().map_or(0, |offer| offer.types);
-        if has < had || (had == 0 && has > 0) {
+        if has < had {
             let reason = "may only be added to those there are";
             return Err(Rejection::Invalid { field: "types", reason });
         }
@@ -110,7 +120,10 @@ impl Shard {
             return Ok(None);
         };
         offer.check(&event.seat_map, &command.prices_minor)?;
-        let counted = self.recount_offer(slot, offer);
+        let counted = match self.is_first_typed(slot, command) {
+            true => self.count_untyped(slot, offer),
+            false => self.recount_offer(slot, offer),
+        };
         let quotas = counted.overfull();
         if quotas.is_empty() {
             Ok(Some(Box::new(counted)))

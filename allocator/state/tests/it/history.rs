@@ -190,7 +190,8 @@ impl Writer {
         let numbers = [draft.a, draft.b, draft.c, draft.d];
         let items = (0..items).map(|at| item(numbers[at], numbers[at + 1], numbers[at + 2]));
         let items: smallvec::SmallVec<[HoldItem; 1]> = items.collect();
-        let types = types(event, &items, draft);
+        let offer = model.events.get(&event).and_then(|event| event.open.offer.as_ref());
+        let types = types(offer.is_some_and(|offer| offer.types > 0), &items, draft);
         let channel = channels::a_channel(event, draft, model);
         let code = codes::a_code(event, draft, model);
         let says_more = !types.is_empty() || channel.is_some() || code.is_some();
@@ -340,6 +341,8 @@ impl Writer {
         if event == 3 {
             prices_minor = vec![7000, 3000];
             offer = (draft.c % 8 > 0).then(|| Box::new(kit::offer(draft.c)));
+        } else if (event, draft.c % 16) == (1, 9) || (event, draft.c % 16) == (2, 5) {
+            offer = Some(Box::new(kit::first_offer(draft.c)));
         }
         CommandKind::ChangeOnsale(Box::new(ChangeOnsale {
             event,
@@ -383,8 +386,8 @@ fn capacities(draft: Draft) -> Vec<(u16, u32)> {
 }
 
 /// Types that mostly fit, where the event has some.
-fn types(event: u32, items: &[HoldItem], draft: Draft) -> Vec<u16> {
-    if draft.c % 4 == 0 || (event != 3 && draft.b % 16 != 1) {
+fn types(typed: bool, items: &[HoldItem], draft: Draft) -> Vec<u16> {
+    if draft.c % 4 == 0 || (!typed && draft.b % 16 != 1) {
         return vec![];
     }
     let places: usize = items

@@ -119,6 +119,24 @@ pub fn offer(no: u16) -> Offer {
     Offer { types: 3 + no / 8 % 2, lines, quotas }
 }
 
+/// One of a few first offers that an event without types may get.
+pub fn first_offer(no: u16) -> Offer {
+    let quota = |key: &str, size: u16, types: &[u16]| Quota {
+        key: key.into(),
+        size: (size + no / 16 % 4).into(),
+        sections: vec![],
+        categories: vec![],
+        types: types.to_vec(),
+    };
+    let early = Tier { price_minor: 0, count: Some(2), until_ms: None };
+    let half =
+        PriceLine { category: 0, ticket_type: Some(1), price_minor: 500, tiers: vec![early] };
+    let quotas = [quota("all", 18, &[]), quota("grown-ups", 4, &[0]), quota("kids", 2, &[1])];
+    let types = no / 64 % 3;
+    let lines = if types > 1 { vec![half] } else { vec![] };
+    Offer { types, lines, quotas: quotas[..=usize::from(types)].to_vec() }
+}
+
 pub fn key(key: u128) -> Idempotency {
     Idempotency { key, request: 1, buyer: 0, buyer_is_new: false }
 }

@@ -229,7 +229,64 @@ fn types_are_only_ever_added() {
     let open = command::OpenOnsale { offer: None, ..festival() };
     plain.ok(1000, CommandKind::OpenOnsale(Box::new(open)));
     let first = Offer { types: 1, ..Offer::default() };
-    assert_eq!(invalid_field(plain.no(1000, change(2, &[7000, 3000], Some(first)))), "types");
+    plain.ok(1000, change(2, &[7000, 3000], Some(first)));
+    assert_eq!(invalid_field(plain.no(1000, change(3, &[7000, 3000], None))), "types");
+}
+
+/// An event without types with a hold, an ended hold and a sale; then its first types.
+fn typed_late(quotas: Vec<Quota>) -> (Desk, CommandKind) {
+    let mut desk = Desk::new(Limits::default());
+    let tiers = vec![line(1, None, 3000, &[first(1, 1000)])];
+    let open = Offer { types: 0, lines: tiers.clone(), quotas: vec![] };
+    let open = command::OpenOnsale { offer: Some(Box::new(open)), ..festival() };
+    desk.ok(1000, CommandKind::OpenOnsale(Box::new(open)));
+    desk.ok(1000, hold_items(3, 1, &[in_section(1, 2)]));
+    desk.ok(1000, kit::counter(1, 5));
+    desk.ok(1000, hold_items(3, 2, &[in_section(1, 1)]));
+    desk.ok(1000, hold_items(3, 3, &[in_section(0, 1)]));
+    desk.ok(1000, release(3));
+    let lines = vec![tiers[0].clone(), line(1, Some(1), 1500, &[])];
+    (desk, change(2, &[7000, 3000], Some(Offer { types: 2, lines, quotas })))
+}
+
+#[test]
+fn what_was_taken_before_the_first_types_has_none_of_them_and_keeps_its_price() {
+    let quotas = vec![quota("adults", 1, &[], &[0]), quota("all", 4, &[], &[])];
+    let (mut desk, typed_at_last) = typed_late(quotas);
+    let before = desk.shard.hold(HoldId(2)).expect("hold").places[0];
+    desk.ok(1000, typed_at_last);
+    let order = desk.shard.order(kit::order_id(5)).expect("order");
+    let sold: Vec<_> = order.places.iter().map(|it| (it.ticket_type, it.price_minor)).collect();
+    assert_eq!(sold, [(NO_TYPE, 1000), (NO_TYPE, 3000)]);
+    let held = Place { ticket_type: NO_TYPE, ..before };
+    assert_eq!(desk.shard.hold(HoldId(2)).expect("hold").places[..], [held]);
+    for (id, item) in [(2, in_section(1, 1)), (3, in_section(0, 1))] {
+        let told_again = desk.tell(1000, hold_items(3, id, &[item])).result.expect("done");
+        assert_eq!(prices(told_again)[0].0, NO_TYPE, "hold {id} says what it said");
+    }
+    desk.ok(1000, typed(6, in_section(1, 1), &[0]));
+    let full = desk.no(1000, typed(7, in_section(1, 1), &[0]));
+    assert_eq!(full, Rejection::QuotaExhausted { quota: "adults".into() }, "of its own type");
+    let full = desk.no(1000, typed(8, in_section(1, 1), &[1]));
+    assert_eq!(full, Rejection::QuotaExhausted { quota: "all".into() }, "three were before");
+    assert_eq!(invalid_field(desk.no(1000, typed(9, in_section(1, 1), &[NO_TYPE]))), "types");
+    desk.ok(1000, release(2));
+    desk.ok(1000, typed(10, in_section(1, 1), &[1]));
+    let mut bytes = Vec::new();
+    desk.shard.encode_snapshot(&mut bytes);
+    let restored = Shard::decode_snapshot(&bytes).expect("its own snapshot");
+    assert_eq!(restored.order(kit::order_id(5)).expect("order").places, order.places);
+    assert_eq!(restored.check_invariants(), []);
+}
+
+#[test]
+fn first_types_that_a_quota_refuses_leave_everything_as_it_was() {
+    let (mut desk, narrow) = typed_late(vec![quota("all", 2, &[], &[])]);
+    let refused = desk.no(1000, narrow);
+    let quotas = vec![QuotaTaken { quota: "all".into(), taken: 3 }];
+    assert_eq!(refused, Rejection::QuotaBelowTaken { quotas });
+    assert_eq!(desk.shard.hold(HoldId(2)).expect("hold").places[0].ticket_type, 0);
+    assert_eq!(invalid_field(desk.no(1000, typed(6, in_section(1, 1), &[0]))), "types");
 }
 
 #[test]

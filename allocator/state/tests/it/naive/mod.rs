@@ -374,6 +374,7 @@ impl Naive {
         if let Err(refused) = self.check_offer(change) {
             return (false, Err(refused));
         }
+        self.leave_untyped(change);
         let event = self.events.get_mut(&change.event).expect("event");
         event.open.offer = change.offer.clone();
         for &(section, places) in &change.capacities {

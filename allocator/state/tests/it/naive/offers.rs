@@ -128,14 +128,35 @@ impl Naive {
         Ok(())
     }
 
+    /// What was taken before an event's first types has none of them.
+    pub(super) fn leave_untyped(&mut self, change: &ChangeOnsale) {
+        let types = |offer: &Option<Box<Offer>>| offer.as_ref().map_or(0, |offer| offer.types);
+        if types(&self.events[&change.event].open.offer) > 0 || types(&change.offer) == 0 {
+            return;
+        }
+        let untyped = |place: &mut Place| place.ticket_type = NO_TYPE;
+        for hold in self.holds.values_mut().filter(|hold| hold.event == change.event) {
+            hold.answer.places.iter_mut().for_each(untyped);
+            let known = self.keys.get_mut(&hold.key).expect("a hold's key");
+            known.answer = Done::Held(hold.answer.clone());
+        }
+        for order in self.orders.values_mut().filter(|order| order.event == change.event) {
+            order.places.iter_mut().for_each(untyped);
+            order.moved.iter_mut().for_each(|moved| untyped(&mut moved.1));
+        }
+    }
+
     pub(super) fn check_offer(&self, change: &ChangeOnsale) -> Result<(), Rejection> {
         let types = |offer: &Option<Box<Offer>>| offer.as_ref().map_or(0, |offer| offer.types);
         let (had, has) = (types(&self.events[&change.event].open.offer), types(&change.offer));
-        if has < had || (had == 0 && has > 0) {
+        if has < had {
             return invalid("types");
         }
         let Some(offer) = &change.offer else { return Ok(()) };
-        let taken = self.dealt(change.event);
+        let mut taken = self.dealt(change.event);
+        if had == 0 && has > 0 {
+            taken.iter_mut().for_each(|(place, _)| place.ticket_type = NO_TYPE);
+        }
         let mut quotas = Vec::new();
         for quota in &offer.quotas {
             let taken = taken.iter().filter(|(place, _)| counts(quota, place)).count() as u32;
