@@ -9,13 +9,15 @@ use std::{collections::VecDeque, sync::Arc, time::Instant};
 use onsale_mesh::Deadline;
 use onsale_state::{
     Batch, Command, CommandKind, Outcome, ShardNo,
-    command::HoldItem,
     limits::{BATCH_BYTES_MAX, BATCH_COMMANDS_MAX},
 };
 use parking_lot::Mutex;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use super::group::State;
+use super::{
+    group::State,
+    weight::{too_large, weight},
+};
 use crate::{
     error::ProposeError,
     limits::{
@@ -229,7 +231,7 @@ impl Batcher {
         let mut bytes = 0;
         let mut closed = &self.metrics.closed_by_queue;
         while let Some(item) = waiting.front() {
-            let weight = weight(&item.command.kind);
+            let weight = weight(&item.command);
             if !commands.is_empty() && bytes + weight > BATCH_BYTES_MAX {
                 closed = &self.metrics.closed_by_bytes;
                 break;
@@ -246,6 +248,10 @@ impl Batcher {
                 self.metrics.expired.increment(1);
                 // It was never submitted; whoever still listens may ask again.
                 reply.send_now(Err(ProposeError::NotLeader(self.replica.leader())));
+                continue;
+            }
+            if let Some(refused) = too_large(weight) {
+                reply.send_now(Ok((0, refused)));
                 continue;
             }
             if command.not_after_ms == 0 {
@@ -329,46 +335,6 @@ impl Submission {
         self.commit_seconds.record(self.submitted_at.elapsed());
         outcomes
     }
-}
-
-/// About how many bytes a command takes in an entry; never much less than it does.
-fn weight(kind: &CommandKind) -> usize {
-    const SMALL: usize = 96;
-    SMALL
-        + match kind {
-            CommandKind::Hold(hold) => hold
-                .items
-                .iter()
-                .map(|item| match item {
-                    HoldItem::Seats(seats) => 8 + seats.len() * 4,
-                    HoldItem::BestAvailable(_) => 32,
-                })
-                .sum(),
-            CommandKind::BeginCheckout(begin) => {
-                let contact = begin.contact.name.len() + begin.contact.email.len();
-                SMALL + begin.payment_method.len() + contact
-            }
-            CommandKind::SettleJob(_) => 64 * 80,
-            CommandKind::OpenOnsale(open) => open
-                .sections
-                .iter()
-                .map(|section| {
-                    let rows = match &section.kind {
-                        onsale_state::command::SectionKind::Seated { rows } => rows
-                            .iter()
-                            .map(|row| {
-                                let marked = row.accessible.len() + row.companion.len();
-                                16 + row.label.len() + marked * 3
-                            })
-                            .sum(),
-                        onsale_state::command::SectionKind::GeneralAdmission { .. } => 8,
-                    };
-                    16 + section.key.len() + rows
-                })
-                .sum::<usize>(),
-            CommandKind::PrepareEvent(prepare) => SMALL + prepare.document.len(),
-            _ => 64,
-        }
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ pub mod identity;
 pub mod leadership;
 pub mod log_time;
 pub mod placement;
+mod weight;
 
 pub use batch::{Answer, Collector};
 pub use group::{Group, Groups};
