@@ -174,8 +174,7 @@ impl Live {
         let state = &mut *state;
         if state.sections.len() != event.sections.len() {
             state.sections = sections(index, event);
-            state.moved(index);
-            state.forget_deltas(index);
+            self.start_again(state, index);
         } else {
             let mut changed = false;
             for (mine, theirs) in state.sections.iter_mut().zip(&event.sections) {
@@ -187,11 +186,20 @@ impl Live {
                 }
             }
             if changed {
-                state.moved(index);
-                state.forget_deltas(index);
+                self.start_again(state, index);
             }
         }
         self.count_left(state);
+    }
+
+    /// What led to this state is not known: who watches has to read it anew.
+    fn start_again(&self, state: &mut State, index: u64) {
+        state.moved(index);
+        if let Some(watch) = &mut state.watch {
+            watch.forget_deltas(index);
+            // Nobody there to hear it is fine.
+            let _ = self.frames.send(Arc::new(Frame::reset(index)));
+        }
     }
 
     /// Numbered seats have a new state since `index`.
@@ -284,15 +292,15 @@ impl State {
         self.position = index;
         self.whole = None;
     }
+}
 
+impl Watch {
     fn forget_deltas(&mut self, index: u64) {
-        if let Some(watch) = &mut self.watch {
-            watch.pending.clear();
-            watch.pending_from = index;
-            watch.ring.clear();
-            watch.ring_bytes = 0;
-            watch.from = index;
-        }
+        self.pending.clear();
+        self.pending_from = index;
+        self.ring.clear();
+        self.ring_bytes = 0;
+        self.from = index;
     }
 }
 

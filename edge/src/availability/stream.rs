@@ -24,6 +24,13 @@ pub(crate) struct Frame {
     bytes: Bytes,
 }
 
+impl Frame {
+    /// The one that says "read the state again".
+    pub(super) fn reset(position: u64) -> Frame {
+        Frame { position, bytes: message("reset", position) }
+    }
+}
+
 const KEEPALIVE: Bytes = Bytes::from_static(b": still here\n\n");
 
 impl Live {
@@ -295,5 +302,25 @@ mod tests {
         let ticks = (0..=limits::STREAM_UNWATCHED_TICKS_MAX).filter(|_| live.tick());
         assert!(ticks.count() <= limits::STREAM_UNWATCHED_TICKS_MAX as usize);
         assert!(live.lock().watch.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_watches_hears_when_the_feed_starts_again_with_another_state() {
+        let live = Arc::new(Live::new(1, 10, &availability()));
+        let mut stream = open(&live, None);
+        assert!(text(&mut stream).await.starts_with("retry"));
+        assert!(text(&mut stream).await.contains("event: position"));
+        live.seats_changed(11, &[8], 1);
+        live.replace(12, &availability());
+        live.tick();
+        let next = text(&mut stream).await;
+        assert!(next.starts_with("id: 12\nevent: reset\n"), "{next}");
+        live.seats_changed(13, &[8], 1);
+        live.tick();
+        let next = text(&mut stream).await;
+        assert!(next.contains("\"from\":12"), "{next}");
+        let mut back = open(&live, Some(12));
+        assert!(text(&mut back).await.starts_with("retry"));
+        assert_eq!(text(&mut back).await, next, "no reset for who has that state");
     }
 }
