@@ -3,7 +3,10 @@
 //!
 //! Must never be used against anything but our own servers and peers: it speaks plain HTTP only.
 
-use std::{io, time::Duration};
+use std::{
+    io,
+    time::{Duration, Instant},
+};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -164,6 +167,8 @@ pub struct Connection {
     body: Vec<u8>,
     /// The server wants no further request on it.
     pub closed: bool,
+    /// When it was opened, or last brought an answer.
+    pub rests_since: Instant,
 }
 
 impl Connection {
@@ -176,7 +181,7 @@ impl Connection {
         let stream = timeout(limits::CONNECT_TIMEOUT, connecting).await.map_err(timed_out)??;
         stream.set_nodelay(true)?;
         let (buffer, body) = (Vec::with_capacity(4_096), Vec::new());
-        Ok(Connection { stream, buffer, body, closed: false })
+        Ok(Connection { stream, buffer, body, closed: false, rests_since: Instant::now() })
     }
 
     /// Whether it is of no use for a further request: the server ended it, or said more than it
@@ -186,12 +191,32 @@ impl Connection {
         self.closed || !nothing.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 
+    /// Whether this failure says no more than that the server ended the connection while it
+    /// rested: such an end may be on its way when a request is sent, and nobody has seen the
+    /// request then. HTTP clients repeat what may be repeated on another connection.
+    pub fn was_ended(&self, error: &io::Error) -> bool {
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+        let hung_up = [BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof];
+        hung_up.contains(&error.kind())
+            && self.buffer.is_empty()
+            && self.rests_since.elapsed() >= limits::REST_MIN
+    }
+
     /// Sends a whole request and reads its whole answer. After an error the outcome is unknown
     /// and the connection is of no use.
     ///
     /// # Errors
     /// When the connection breaks, the time is over, or the answer is not HTTP.
     pub async fn exchange(&mut self, request: &[u8], within: Duration) -> io::Result<Answer<'_>> {
+        let head = self.send(request, within).await?;
+        Ok(self.answer(head))
+    }
+
+    /// [`Self::exchange`] without a look at the answer.
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn send(&mut self, request: &[u8], within: Duration) -> io::Result<Head> {
         self.closed = true;
         self.buffer.clear();
         let head = timeout(within, async {
@@ -201,12 +226,18 @@ impl Connection {
         .await
         .map_err(timed_out)??;
         self.closed = head.close || head.framing == Framing::UntilClose;
+        self.rests_since = Instant::now();
+        Ok(head)
+    }
+
+    /// The answer that [`Self::send`] has read.
+    pub fn answer(&self, head: Head) -> Answer<'_> {
         let body = match head.framing {
             Framing::Length(length) => &self.buffer[head.bytes..head.bytes + length],
             Framing::UntilClose => &self.buffer[head.bytes..],
             Framing::Chunked => &self.body,
         };
-        Ok(Answer { status: head.status, head: &self.buffer[..head.bytes], body })
+        Answer { status: head.status, head: &self.buffer[..head.bytes], body }
     }
 
     async fn read_answer(&mut self) -> io::Result<Head> {

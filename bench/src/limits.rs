@@ -54,6 +54,9 @@ pub const CONTRADICTIONS_MAX: usize = 100;
 pub const QUEUE_MAX: usize = 1_000_000;
 /// How soon a load notices that it shall stop.
 pub const STOP_POLL: Duration = Duration::from_millis(100);
+/// A connection that rested so long may be ended by its server at any moment; ours gives a new one
+/// five seconds for its first request. One that was used just now may not.
+pub const REST_MIN: Duration = Duration::from_secs(1);
 /// Pause before a broken connection is made again.
 pub const RECONNECT_PAUSE: Duration = Duration::from_millis(20);
 /// Events made for a run.

@@ -15,7 +15,7 @@ use super::{
     op::{Fate, Op},
     tally::{Ended, Span, Tally},
 };
-use crate::http::{Connection, Target};
+use crate::http::{Connection, Head, Target};
 
 /// What all connections of a load share.
 pub struct Shared {
@@ -112,12 +112,10 @@ impl Wire {
     ) -> Heard<'_> {
         let sent = Instant::now();
         shared.tally().in_flight += 1;
-        if self.connection.as_ref().is_none_or(Connection::is_gone) {
-            self.connection = Connection::open(&self.target).await.ok();
-        }
-        let answer = match self.connection.as_mut() {
-            Some(connection) => connection.exchange(request, self.patience).await.ok(),
-            None => None,
+        let head = self.exchange(request).await.ok();
+        let answer = match (&self.connection, head) {
+            (Some(connection), Some(head)) => Some(connection.answer(head)),
+            _ => None,
         };
         let ended = Instant::now();
         let (status, body) = answer.map_or((0, &[][..]), |answer| (answer.status, answer.body));
@@ -129,6 +127,22 @@ impl Wire {
             tokio::time::sleep(crate::limits::RECONNECT_PAUSE).await;
         }
         Heard { fate, status, body }
+    }
+}
+
+impl Wire {
+    /// Sends a request; once more on another connection where the server ended this one while it
+    /// rested. All our requests may be repeated: they read, or have a key.
+    async fn exchange(&mut self, request: &[u8]) -> std::io::Result<Head> {
+        if let Some(connection) = self.connection.as_mut().filter(|it| !it.is_gone()) {
+            match connection.send(request, self.patience).await {
+                Err(error) if connection.was_ended(&error) => {}
+                answered => return answered,
+            }
+        }
+        self.connection = None;
+        let connection = self.connection.insert(Connection::open(&self.target).await?);
+        connection.send(request, self.patience).await
     }
 }
 
@@ -160,5 +174,60 @@ mod tests {
         assert_eq!(code(502, b"<html>"), "no_code");
         assert_eq!(code(409, br#"{"code":"#), "no_code");
         assert_eq!(code(0, b""), "no_answer");
+    }
+
+    /// A server that ends its first connection unused when it is told to, says so, and answers on
+    /// the second.
+    fn moody() -> (Target, impl FnOnce()) {
+        use std::io::{Read as _, Write as _};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("port");
+        let authority = listener.local_addr().expect("address").to_string();
+        let (tell, told) = std::sync::mpsc::channel::<()>();
+        let (say, said) = std::sync::mpsc::channel::<()>();
+        std::thread::spawn(move || {
+            let (first, _) = listener.accept().expect("accepts");
+            told.recv().expect("told");
+            drop(first);
+            say.send(()).expect("heard");
+            let (mut socket, _) = listener.accept().expect("accepts");
+            let _ = socket.read(&mut [0; 64]);
+            let _ = socket.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        });
+        // The runtime waits meanwhile and sees nothing of it, as on a machine that is too busy.
+        let end = move || {
+            tell.send(()).expect("it listens");
+            said.recv().expect("it ended");
+        };
+        (Target { authority }, end)
+    }
+
+    fn shared() -> Shared {
+        let started = Instant::now();
+        let length = Duration::from_secs(60);
+        let span = Span { started, counted_from: started, until: started + length };
+        Shared::new(span, true).expect("histograms")
+    }
+
+    #[tokio::test]
+    async fn what_a_server_ended_while_it_rested_loses_no_request() {
+        let (target, end) = moody();
+        let mut wire = Wire::open(target, Duration::from_secs(5)).await.expect("connects");
+        end();
+        let connection = wire.connection.as_mut().expect("open");
+        assert!(!connection.is_gone(), "nobody has looked");
+        connection.rests_since = Instant::now() - crate::limits::REST_MIN;
+        let shared = shared();
+        let heard = wire.send(&shared, Op::Event, b"GET / HTTP/1.1\r\n\r\n", Instant::now());
+        assert_eq!(heard.await.status, 200);
+    }
+
+    #[tokio::test]
+    async fn what_a_server_ends_under_a_request_is_lost_and_counted() {
+        let (target, end) = moody();
+        let mut wire = Wire::open(target, Duration::from_secs(5)).await.expect("connects");
+        end();
+        let shared = shared();
+        let heard = wire.send(&shared, Op::Event, b"GET / HTTP/1.1\r\n\r\n", Instant::now());
+        assert_eq!(heard.await.fate, Fate::Lost);
     }
 }
