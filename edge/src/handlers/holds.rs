@@ -132,12 +132,14 @@ pub(crate) async fn lengthen(
     let (mut state, view) = read(edge, hold, deadline).await?;
     let idempotency = key.map(|key| {
         let key = edge.secret.key_hash(&state.event_id, key);
+        let hold_id = id::format(id::HOLD, hold);
         let mut content = Canonical::default();
         content.text("extend");
-        content.text(&id::format(id::HOLD, hold));
+        content.text(&hold_id);
         content.number(seen.map_or(u64::MAX, u64::from));
-        // The hold's token is the proof of whose it is.
-        idempotency::message(key, edge.secret.request_hash(content.bytes()), 0, true)
+        // The hold's token is the proof of whose it is: whoever has it is the same.
+        let bearer = edge.secret.buyer_hash("hold", &hold_id);
+        idempotency::message(key, edge.secret.request_hash(content.bytes()), bearer, true)
     });
     let command = Command {
         kind: Some(command::Kind::ExtendHold(ExtendHoldCommand {

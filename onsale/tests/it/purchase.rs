@@ -142,9 +142,15 @@ async fn a_released_hold_frees_its_seats(demo: &Demo) {
     let hold = demo.reserve("release-1", &body).await.expect("an answer").json();
     let path = format!("/v1/holds/{}", hold["hold_id"].as_str().expect("an id"));
     let token = hold["hold_token"].as_str().expect("a token");
-    let extend = demo.request(Method::POST, &format!("{path}/extend"));
-    let extended = answer(extend.header("Hold-Token", token)).await.expect("an answer");
+    let extend = || {
+        let extend = demo.request(Method::POST, &format!("{path}/extend"));
+        answer(extend.header("Hold-Token", token).header("Idempotency-Key", "extend-1"))
+    };
+    let extended = extend().await.expect("an answer");
     assert_eq!(extended.status, 200, "{}", extended.text);
+    let repeated = extend().await.expect("an answer");
+    assert_eq!((repeated.status, &repeated.text), (200, &extended.text));
+    assert_eq!(repeated.headers["idempotent-replayed"], "true");
     let stranger = answer(demo.request(Method::DELETE, &path).header("Hold-Token", "no")).await;
     assert_eq!(stranger.expect("an answer").status, 404);
     let released = answer(demo.request(Method::DELETE, &path).header("Hold-Token", token)).await;

@@ -372,6 +372,9 @@ fn live<'a>(truth: &'a mut Truth, hold_id: &[u8]) -> Result<&'a mut Hold, pb::Re
 }
 
 fn extend_hold(truth: &mut Truth, extend: &pb::ExtendHoldCommand) -> Applied {
+    if extend.idempotency.as_ref().is_some_and(|key| key.buyer == 0) {
+        return Err(rejected(Code::InvalidRequest, "0 is nobody's keyed hash"));
+    }
     let key = extend.idempotency.clone().unwrap_or_default();
     if let Some((request, extended)) = truth.extension_keys.get(&key.key[..]) {
         if *request != key.request {
