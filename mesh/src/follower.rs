@@ -1,11 +1,13 @@
 //! Owns following a shard's feed from any node that answers, across restarts of nodes.
 //!
-//! Must never skip an entry silently: what cannot be resumed starts again with a snapshot.
+//! Must never skip an entry silently: what cannot be resumed starts again with a snapshot. Must
+//! never give out a part of one: whoever takes it for the whole forgets the rest.
 
 use std::sync::Arc;
 
 use onsale_proto::allocator::{
-    FollowRequest, FollowResponse, feed_service_client::FeedServiceClient, follow_response::Content,
+    FeedChange, FeedSnapshot, FollowRequest, FollowResponse, feed_change::Kind,
+    feed_service_client::FeedServiceClient, follow_response::Content,
 };
 use tokio::time::Instant;
 use tonic::Streaming;
@@ -21,6 +23,8 @@ pub struct Follower {
     reached: u64,
     turn: usize,
     stream: Option<Streaming<FollowResponse>>,
+    /// The pieces of a snapshot so far, while more of it is to come.
+    partial: Option<FeedSnapshot>,
     /// Which node the stream comes from.
     replica: Arc<Peer>,
     /// When the place last moved on, or the replica was last asked whether it has a leader.
@@ -50,6 +54,7 @@ impl Follower {
             reached: 0,
             turn,
             stream: None,
+            partial: None,
             replica,
             moved_at,
             tries: 0,
@@ -120,7 +125,31 @@ impl Follower {
         }
         self.index = message.index;
         self.reached = self.reached.max(message.index);
-        Heard::Message(message)
+        self.gather(message).map_or(Heard::Again, Heard::Message)
+    }
+
+    /// Puts a snapshot together that came in pieces; all but the last carry index 0.
+    fn gather(&mut self, mut message: FollowResponse) -> Option<FollowResponse> {
+        let is_last = message.index > 0;
+        match (self.partial.take(), message.content.take()) {
+            (Some(mut partial), Some(Content::Changes(piece))) => {
+                piece.changes.into_iter().for_each(|change| add(&mut partial, change));
+                if !is_last {
+                    self.partial = Some(partial);
+                    return None;
+                }
+                message.content = Some(Content::Snapshot(partial));
+            }
+            // A shard without entries has nothing to say either.
+            (None, Some(Content::Snapshot(first)))
+                if !is_last && first != FeedSnapshot::default() =>
+            {
+                self.partial = Some(first);
+                return None;
+            }
+            (_, content) => message.content = content,
+        }
+        Some(message)
     }
 
     /// Whether the replica's node can be asked and knows who leads the shard.
@@ -149,6 +178,7 @@ impl Follower {
     }
 
     async fn open(&mut self) -> bool {
+        self.partial = None;
         self.replica = self.client.in_turn(self.turn);
         let mut service = FeedServiceClient::new(self.replica.channel.clone())
             .max_decoding_message_size(limits::MESSAGE_BYTES_MAX);
@@ -163,5 +193,17 @@ impl Follower {
             }
             Ok(Err(_)) | Err(_) => false,
         }
+    }
+}
+
+/// Adds what a later piece says to a snapshot.
+fn add(snapshot: &mut FeedSnapshot, change: FeedChange) {
+    match change.kind {
+        Some(Kind::Event(event)) => snapshot.events.push(event),
+        Some(Kind::Document(document)) => snapshot.documents.push(document),
+        Some(Kind::ApiKey(key)) => snapshot.api_keys.push(key),
+        Some(Kind::SigningKey(key)) => snapshot.signing_keys.push(key),
+        // Not part of a state.
+        Some(Kind::Seats(_) | Kind::GeneralAdmission(_) | Kind::Order(_)) | None => {}
     }
 }
