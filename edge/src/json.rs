@@ -3,10 +3,13 @@
 //!
 //! Must never accept what it does not understand, and never stop at the first fault.
 
+mod strict;
+
 use std::{borrow::Cow, ops::RangeInclusive};
 
 use serde_json::{Map, Value};
 
+use self::strict::Strict;
 use crate::{limits, problem::FieldError};
 
 /// Writes a text as a JSON string.
@@ -72,9 +75,11 @@ pub(crate) fn parse(body: &[u8]) -> Result<Value, FieldError> {
         let depth_max = limits::JSON_DEPTH_MAX;
         return Err(fault(format!("the body is nested deeper than {depth_max}").into()));
     }
-    serde_json::from_slice(body).map_err(|error| {
+    let parsed: Result<Strict, _> = serde_json::from_slice(body);
+    parsed.map(|Strict(value)| value).map_err(|error| {
+        let what = if error.is_data() { "names a field twice" } else { "is not JSON" };
         let (line, column) = (error.line(), error.column());
-        fault(format!("the body is not JSON: line {line}, column {column}").into())
+        fault(format!("the body {what}: line {line}, column {column}").into())
     })
 }
 
@@ -299,5 +304,11 @@ mod tests {
         let pointers: Vec<String> =
             faults.into_errors().into_iter().map(|error| error.pointer).collect();
         assert_eq!(pointers, ["/z", "/a", "/b", "/f", "/c/d~1e"]);
+    }
+
+    #[test]
+    fn a_field_that_is_given_twice_is_refused() {
+        let fault = parse(br#"{"seat_ids":["A"],"seat_ids":["B"]}"#).expect_err("refused");
+        assert!(fault.detail.starts_with("the body names a field twice: line 1"), "{fault:?}");
     }
 }
