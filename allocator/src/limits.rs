@@ -178,6 +178,8 @@ pub const EVENT_WAIT_MAX: Duration = Duration::from_millis(250);
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 /// Bytes of a buyer's number.
 pub const BUYER_BYTES_MAX: usize = 255;
+/// Bytes of a presale or voucher code.
+pub const CODE_BYTES_MAX: usize = 64;
 /// How long leasing jobs may wait for one to be due.
 pub const LEASE_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Pause before unfinished events are looked at again.

@@ -80,7 +80,7 @@ impl Secret {
         self.hash("channel_key", &parts)
     }
 
-    /// How a presale or voucher code stands in the log.
+    /// How a presale or voucher code stands in the log; it comes from [`normalise_code`].
     #[must_use]
     pub fn code_hash(&self, event_id: &str, code: &str) -> u128 {
         long(&self.hash("code", &[event_id.as_bytes(), code.as_bytes()]))
@@ -126,6 +126,13 @@ pub fn contact_commitment(salt: &[u8; 16], name: &str, email: &str) -> [u8; 32] 
         hash.update(part);
     }
     hash.finalize().into()
+}
+
+/// A presale or voucher code as it counts: small and capital letters are the same, and spaces around
+/// it are nothing.
+#[must_use]
+pub fn normalise_code(code: &str) -> String {
+    code.trim().to_ascii_uppercase()
 }
 
 /// One spelling for one mailbox: trimmed and in lower case.

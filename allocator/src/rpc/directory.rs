@@ -44,6 +44,8 @@ pub struct KnownEvent {
     pub currency: String,
     /// Keys of its categories.
     pub categories: Vec<String>,
+    /// Keys of its ticket types.
+    pub types: Vec<String>,
     /// Its sections, rows and seats.
     pub seat_map: SeatMap,
 }
@@ -62,6 +64,7 @@ impl KnownEvent {
             revision: document.revision,
             currency: document.currency,
             categories: document.categories.into_iter().map(|category| category.key).collect(),
+            types: document.types.into_iter().map(|one| one.key).collect(),
             seat_map,
         })
     }
@@ -71,6 +74,13 @@ impl KnownEvent {
     pub fn category_no(&self, key: &str) -> Option<CategoryNo> {
         let at = self.categories.iter().position(|category| category == key)?;
         CategoryNo::try_from(at).ok()
+    }
+
+    /// A ticket type's place in the list.
+    #[must_use]
+    pub fn type_no(&self, key: &str) -> Option<u32> {
+        let at = self.types.iter().position(|known| known == key)?;
+        u32::try_from(at).ok()
     }
 
     /// A place with all its names.
@@ -87,6 +97,7 @@ impl KnownEvent {
             number: u32::from(number.unwrap_or(0)),
             category: self.categories.get(place.category as usize).cloned().unwrap_or_default(),
             price_minor: place.price_minor,
+            ticket_type: self.types.get(place.ticket_type as usize).cloned().unwrap_or_default(),
         }
     }
 }

@@ -5,8 +5,11 @@
 
 use futures_util::{future::BoxFuture, stream::BoxStream};
 use onsale_mesh::{DIRECT, Deadline, Failure};
-use onsale_proto::{Code, allocator as pb, id, keyed::Secret};
-use onsale_state::limits::HOLD_ITEMS_MAX;
+use onsale_proto::{
+    Code, allocator as pb, id,
+    keyed::{Secret, normalise_code},
+};
+use onsale_state::limits::{HOLD_ITEMS_MAX, HOLD_SEATS_MAX};
 use pb::{allocator_service_server::AllocatorService, command::Kind, outcome::Result as Answer};
 use prost::Message as _;
 use tonic::{Request, Response, Status, Streaming};
@@ -16,7 +19,7 @@ use super::{
     deadline::deadline,
     directory::{Directory, KnownEvent},
 };
-use crate::limits::{BUYER_BYTES_MAX, IDEMPOTENCY_KEY_BYTES_MAX, UNARY_TIMEOUT};
+use crate::limits::{BUYER_BYTES_MAX, CODE_BYTES_MAX, IDEMPOTENCY_KEY_BYTES_MAX, UNARY_TIMEOUT};
 
 /// The stream of answers.
 pub type AnswerStream = BoxStream<'static, Result<pb::SubmitResponse, Status>>;
@@ -220,6 +223,10 @@ pub fn hold_command(
         items: items.collect::<Result<_, _>>()?,
         ..pb::HoldCommand::default()
     };
+    command.types = types(request, event)?;
+    if !request.code.is_empty() {
+        command.code = code(request, secret)?;
+    }
     if !request.channel.is_empty() {
         command.channel = Some(channel_entry(request, event, secret));
     }
@@ -232,6 +239,46 @@ pub fn hold_command(
         buyer_is_new: false,
     });
     Ok(command)
+}
+
+/// How the code stands in the log; part of the content, so that another one is another request.
+fn code(request: &pb::HoldRequest, secret: &Secret) -> Result<bytes::Bytes, Failure> {
+    if request.code.len() > CODE_BYTES_MAX {
+        return Err(invalid("code", &format!("must have at most {CODE_BYTES_MAX} bytes")));
+    }
+    let hash = secret.code_hash(&request.event_id, &normalise_code(&request.code));
+    Ok(id::to_bytes(hash))
+}
+
+/// The ticket types of all places, in their order; none where no wish says any.
+fn types(request: &pb::HoldRequest, event: &KnownEvent) -> Result<Vec<u32>, Failure> {
+    if request.wishes.iter().all(|wish| wish.types.is_empty()) {
+        return Ok(Vec::new());
+    }
+    let mut types = Vec::new();
+    for (at, wish) in request.wishes.iter().enumerate() {
+        let places = match wish.seat_ids.len() {
+            0 => u64::from(wish.quantity) + u64::from(wish.companions),
+            named => named as u64,
+        };
+        let asked: u64 = wish.types.iter().map(|one| u64::from(one.quantity)).sum();
+        let fits = asked == places || wish.types.is_empty();
+        if !fits || places > HOLD_SEATS_MAX as u64 {
+            let remedy = "must be as many as the wish has places";
+            return Err(invalid(&format!("wishes/{at}/types"), remedy));
+        }
+        for (nth, one) in wish.types.iter().enumerate() {
+            let no = event.type_no(&one.r#type).ok_or_else(|| {
+                let field = format!("wishes/{at}/types/{nth}/type");
+                invalid(&field, "must be the key of one of the event's ticket types")
+            })?;
+            types.extend(std::iter::repeat_n(no, one.quantity as usize));
+        }
+        if wish.types.is_empty() {
+            types.extend(std::iter::repeat_n(0, usize::try_from(places).unwrap_or(usize::MAX)));
+        }
+    }
+    Ok(types)
 }
 
 fn channel_entry(

@@ -22,4 +22,5 @@ mod rpc_calls;
 mod rpc_channels;
 mod rpc_convert;
 mod rpc_document;
+mod rpc_offers;
 mod verify;

@@ -53,8 +53,7 @@ fn hold(event_id: &str, key: &str, buyer: &str, wishes: Vec<pb::HoldWish>) -> pb
         idempotency_key: key.to_owned(),
         buyer: buyer.to_owned(),
         wishes,
-        channel: String::new(),
-        channel_key: String::new(),
+        ..pb::HoldRequest::default()
     }
 }
 

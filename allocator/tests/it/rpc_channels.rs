@@ -44,6 +44,7 @@ async fn hold(
         wishes: vec![wish],
         channel: channel.into(),
         channel_key: channel_key.into(),
+        code: String::new(),
     });
     let held = api.hold(request).await.map_err(|status: Status| Code::from_status(&status))?;
     let seats = held.into_inner().hold.expect("a hold").seats;

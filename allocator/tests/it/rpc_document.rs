@@ -212,7 +212,7 @@ fn prices_names_rules_and_capacities_may_change_and_seats_may_not() {
 }
 
 /// With types, early prices and quotas.
-fn offer() -> EventDocument {
+pub fn offer() -> EventDocument {
     let mut content = arena("evt_offer");
     (content.event_no, content.revision) = (3, 1);
     let one = |key: &str| TicketType { key: key.to_owned(), name: String::new() };

@@ -13,6 +13,7 @@ use onsale_proto::{
         CodeBatch, CodeTerms, CodesInfo, ListCodesRequest, PutCodesRequest, code_terms::Effect,
         outcome::Result as Answer,
     },
+    keyed::normalise_code,
     time,
 };
 use serde::Serialize;
@@ -132,18 +133,13 @@ pub(crate) async fn list(edge: Arc<Edge>, request: Request) -> Result<Reply, Pro
 
 /// The code that a buyer's body brings, in the one spelling.
 pub(crate) fn read_code(object: &Object<'_>, faults: &mut Faults) -> Option<String> {
-    object.text("code", 1..=limits::CODE_CHARS_MAX, faults).map(spelled)
+    object.text("code", 1..=limits::CODE_CHARS_MAX, faults).map(normalise_code)
 }
 
 /// How a code travels; empty where there is none.
 pub(crate) fn hash(edge: &Edge, event_id: &str, code: Option<&str>) -> Bytes {
     let hash = |code| edge.secret.code_hash(event_id, code).to_be_bytes();
     code.map_or_else(Bytes::new, |code| Bytes::copy_from_slice(&hash(code)))
-}
-
-/// Small and capital letters are the same, and spaces around it are nothing.
-fn spelled(code: &str) -> String {
-    code.trim().to_ascii_uppercase()
 }
 
 fn is_plain(text: &str) -> bool {
@@ -186,7 +182,7 @@ fn read_wanted(object: &Object<'_>, faults: &mut Faults) -> Option<Wanted> {
     if !is_plain(prefix) {
         said.fault("prefix", "must be letters, digits, dashes or underscores", faults);
     }
-    Some(Wanted { count: count?, prefix: spelled(prefix) })
+    Some(Wanted { count: count?, prefix: normalise_code(prefix) })
 }
 
 fn read_listed(view: &EventView, body: &Value, faults: &mut Faults) -> Batches {
@@ -212,7 +208,7 @@ fn read_listed(view: &EventView, body: &Value, faults: &mut Faults) -> Batches {
         if !is_plain(code) {
             one.fault("code", "must be letters, digits, dashes or underscores", faults);
         }
-        let code = spelled(code);
+        let code = normalise_code(code);
         if !seen.insert(code.clone()) {
             one.fault("code", "is named twice", faults);
         }
