@@ -128,8 +128,8 @@ pub fn contact_commitment(salt: &[u8; 16], name: &str, email: &str) -> [u8; 32] 
     hash.finalize().into()
 }
 
-/// A presale or voucher code as it counts: small and capital letters are the same, and spaces around
-/// it are nothing.
+/// A presale or voucher code as it counts: small and capital letters are the same, and spaces
+/// around it are nothing.
 #[must_use]
 pub fn normalise_code(code: &str) -> String {
     code.trim().to_ascii_uppercase()

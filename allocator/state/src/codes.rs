@@ -186,6 +186,11 @@ impl CodeTerms {
         if good { Ok(()) } else { Err(Rejection::CodeInvalid { fault }) }
     }
 
+    /// What a place of a category costs with it.
+    pub(crate) fn price_of(&self, category: CategoryNo, price_minor: u64) -> u64 {
+        if self.means(category) { self.price_minor(price_minor) } else { price_minor }
+    }
+
     /// What a place costs with it; a voucher never makes it dearer.
     fn price_minor(&self, price_minor: u64) -> u64 {
         match self.effect {
@@ -222,10 +227,7 @@ impl EventState {
         }
         let cheaper = dealt.iter().enumerate().map(|(at, place)| {
             let tier = deals.as_ref().map_or(0, |deals| deals[at].tier);
-            let price_minor = match terms.means(place.category) {
-                true => terms.price_minor(place.price_minor),
-                false => place.price_minor,
-            };
+            let price_minor = terms.price_of(place.category, place.price_minor);
             Deal { price_minor, ticket_type: place.ticket_type, tier }
         });
         Ok(Some(cheaper.collect()))

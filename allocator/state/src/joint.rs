@@ -3,8 +3,9 @@
 //!
 //! The rule: if the seats suffice for all of them, larger groups choose first, then who came first;
 //! if not, the order of arrival decides alone. Whoever is refused for another reason, or repeats a
-//! key, does not choose. Where prices or quotas depend on what was dealt before, the order of
-//! arrival decides always. Answers and everything but the seats are as if each came by itself.
+//! key, does not choose. Quotas have to suffice as well, and prices that depend on what was dealt
+//! before have to stay within what each allows; they are dealt in the order of arrival. Answers and
+//! everything but the seats are as if each came by itself.
 //!
 //! Must never grant or refuse: it chooses seats, in the order in which they are then granted.
 
@@ -12,8 +13,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     command::{Command, CommandKind, Hold, HoldItem, Others},
-    event::PlaceRefs,
-    ids::EventNo,
+    event::{EventState, PlaceRefs},
+    ids::{EventNo, LogTimeMs},
+    offer::Deals,
     shard::Shard,
     wishes::{self, Terms},
 };
@@ -44,6 +46,43 @@ pub(crate) fn together(commands: &[Command]) -> usize {
     commands.iter().take_while(same).count()
 }
 
+/// What is chosen, dealt as if it were held, so that the next one sees quotas and tiers as they
+/// would be.
+struct Taken<'a> {
+    event: &'a mut EventState,
+    now: LogTimeMs,
+    dealt: Vec<(PlaceRefs, Deals)>,
+}
+
+impl Taken<'_> {
+    fn pick(&mut self, hold: &Hold) -> Option<PlaceRefs> {
+        let terms = Terms { types: hold.types(), now: self.now, code: None };
+        let places = wishes::pick(self.event, &hold.items, terms).ok()?;
+        if self.event.offer.is_none() || self.deal(hold, places.clone()) {
+            return Some(places);
+        }
+        wishes::unpick(self.event, places);
+        None
+    }
+
+    /// Do quotas and price limits let the hold have these places?
+    fn deal(&mut self, hold: &Hold, places: PlaceRefs) -> bool {
+        let Ok(deals) = self.event.deal(&places, hold.types(), self.now) else {
+            return false;
+        };
+        let prices = deals.as_deref().unwrap_or_default();
+        let is_cheap_enough = wishes::are_within_limits(&hold.items, prices);
+        self.dealt.push((places, deals));
+        is_cheap_enough
+    }
+
+    fn forget(&mut self) {
+        for (places, deals) in self.dealt.drain(..) {
+            self.event.count_deals(&places, &deals, false);
+        }
+    }
+}
+
 impl Shard {
     /// The places of each command of such a run, out of the stock; `None` where a command has to
     /// choose for itself, all of them if the order of arrival decides.
@@ -58,25 +97,29 @@ impl Shard {
         let Some(event) = self.events.get_mut(event_slot as usize) else {
             return chosen;
         };
-        if event.offer.is_some() {
-            return chosen;
-        }
         let left: u64 = event.stock.iter().map(|stock| u64::from(stock.all_available())).sum();
         let wanted: usize = asking.iter().map(|&(wanted, _, _)| wanted).sum();
         if left < wanted as u64 {
             return chosen;
         }
         asking.sort_by_key(|&(wanted, at, _)| (std::cmp::Reverse(wanted), at));
-        for (_, at, hold) in asking {
-            match wishes::pick(event, &hold.items, Terms::default()) {
-                Ok(places) => chosen[at] = Some(places),
-                Err(_) => {
-                    for places in chosen.iter_mut().filter_map(Option::take) {
-                        wishes::unpick(event, places);
-                    }
-                    return chosen;
-                }
-            }
+        let mut taken = Taken { event, now: self.log_time_ms, dealt: Vec::new() };
+        let mut is_granted = asking.iter().all(|&(_, at, hold)| {
+            chosen[at] = taken.pick(hold);
+            chosen[at].is_some()
+        });
+        taken.forget();
+        if is_granted && taken.event.offer.is_some() {
+            asking.sort_by_key(|&(_, at, _)| at);
+            let mut places = chosen.iter().flatten();
+            is_granted = asking
+                .iter()
+                .all(|(_, _, hold)| places.next().is_some_and(|it| taken.deal(hold, it.clone())));
+            taken.forget();
+        }
+        if !is_granted {
+            let places = chosen.iter_mut().filter_map(Option::take);
+            places.for_each(|places| wishes::unpick(taken.event, places));
         }
         chosen
     }

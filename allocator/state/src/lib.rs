@@ -44,6 +44,7 @@ mod joint;
 mod kills;
 mod offer;
 mod order_life;
+mod quota_room;
 mod shard;
 mod slab;
 mod snapshot;

@@ -8,11 +8,12 @@
 //! Must never change a price that was dealt.
 
 use crate::{
-    command::{Offer, PriceLine},
+    command::{Offer, PriceLine, Quota},
     event::{EventState, PlaceRef},
     ids::{CategoryNo, LogTimeMs, NO_TYPE, SectionNo, TypeNo},
     outcome::{Place, QuotaTaken, Rejection},
     shard::Shard,
+    wishes::Terms,
 };
 
 /// What was agreed about one place when it was held; it stays for the order.
@@ -43,6 +44,11 @@ impl OfferState {
         let tiers = offer.lines.iter().map(|line| vec![0; line.tiers.len()].into()).collect();
         let quotas = vec![0; offer.quotas.len()];
         Self { offer, tiers, quotas }
+    }
+
+    /// The quotas, and how much of each is taken.
+    pub(crate) fn quotas(&self) -> impl Iterator<Item = (&Quota, u32)> {
+        self.offer.quotas.iter().zip(self.quotas.iter().copied())
     }
 
     /// Where a type's price of a category stands: in a line of its own, or the category's.
@@ -170,13 +176,15 @@ impl EventState {
         Ok(Some(deals.collect()))
     }
 
-    /// What a place of a section costs now; the dearest of the types asked for.
-    pub(crate) fn price_now(&self, no: SectionNo, types: &[TypeNo], now: LogTimeMs) -> u64 {
+    /// What a buyer pays for a place of a section now; for the dearest of the types asked for.
+    pub(crate) fn price_now(&self, no: SectionNo, terms: Terms<'_>) -> u64 {
         let plain = self.place(PlaceRef::area(no), self.price_list());
-        match &self.offer {
-            Some(offer) => offer.price_now(plain, types, now),
+        let price_minor = match &self.offer {
+            Some(offer) => offer.price_now(plain, terms.types, terms.now),
             None => plain.price_minor,
-        }
+        };
+        // A voucher never turns two prices' order around.
+        terms.code.map_or(price_minor, |code| code.price_of(plain.category, price_minor))
     }
 
     /// Counts a hold's or an order's places, as they come or as they go.

@@ -6,13 +6,14 @@ use smallvec::SmallVec;
 
 use crate::{
     best_available::{self, Scope, Shortage},
-    command::{HoldItem, Wish},
+    command::{CodeTerms, HoldItem, Wish},
     event::{EventState, PlaceRef, PlaceRefs},
     general_admission,
-    ids::{LogTimeMs, SeatNo, TypeNo},
+    ids::{LogTimeMs, SeatNo, SectionNo, TypeNo},
     limits::HOLD_ITEMS_MAX,
     offer::Deal,
     outcome::Rejection,
+    quota_room,
     seat_map::SeatKind,
 };
 
@@ -147,13 +148,13 @@ fn scope<'a>(
     event: &EventState,
     at: usize,
     wish: &Wish,
-    Terms { types, now }: Terms<'a>,
+    terms: Terms<'a>,
 ) -> Result<(Scope<'a>, bool), Rejection> {
     let Wish { category, section, price_max_minor, .. } = *wish;
     if category.is_some_and(|no| usize::from(no) >= event.prices_in_force().len()) {
         return Err(invalid(CATEGORY[at], "is not one of the event's"));
     }
-    let scope = Scope { section, category, price_max_minor, types, now };
+    let scope = Scope { section, category, price_max_minor, terms, full: &[] };
     if let Some(no) = section {
         let Some(section) = event.seat_map.section(no) else {
             return Err(invalid(SECTION[at], "is not in the seat map"));
@@ -178,11 +179,14 @@ fn scope<'a>(
 }
 
 /// What a price limit depends on.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Terms<'a> {
     /// The ticket types of all places, in their order; or none.
     pub(crate) types: &'a [TypeNo],
+    /// Early prices end with time.
     pub(crate) now: LogTimeMs,
+    /// What the buyer's code is good for.
+    pub(crate) code: Option<&'a CodeTerms>,
 }
 
 impl<'a> Terms<'a> {
@@ -194,7 +198,7 @@ impl<'a> Terms<'a> {
 }
 
 /// How many places an item asks for.
-fn size(item: &HoldItem) -> usize {
+pub(crate) fn size(item: &HoldItem) -> usize {
     match item {
         HoldItem::Seats(seats) => seats.len(),
         HoldItem::BestAvailable(wish) => usize::from(wish.quantity) + usize::from(wish.companions),
@@ -286,11 +290,10 @@ fn pick_all(
             }
             HoldItem::BestAvailable(wish) => {
                 match scope(event, at, wish, terms.of(item, &places)) {
-                    Ok((scope, true)) => {
-                        general_admission::pick_places(event, scope, wish.quantity, &mut places)
-                    }
-                    Ok((scope, false)) => {
-                        best_available::pick_seats(event, scope, wish, &mut places)
+                    Ok(scope) => {
+                        let full =
+                            quota_room::full_sections(event, items, &places, wish, terms.types);
+                        pick_best(event, scope, &full, wish, &mut places)
                     }
                     Err(_) => Err(Shortage::SoldOut),
                 }
@@ -303,6 +306,24 @@ fn pick_all(
         }
     }
     Ok(places)
+}
+
+/// Picks the places of one wish, outside of full sections if that is possible; or none.
+fn pick_best(
+    event: &mut EventState,
+    (scope, areas): (Scope<'_>, bool),
+    full: &[SectionNo],
+    wish: &Wish,
+    places: &mut PlaceRefs,
+) -> Result<(), Shortage> {
+    let mut pick_in = |scope| match areas {
+        true => general_admission::pick_places(event, scope, wish.quantity, places),
+        false => best_available::pick_seats(event, scope, wish, places),
+    };
+    if !full.is_empty() && pick_in(Scope { full, ..scope }).is_ok() {
+        return Ok(());
+    }
+    pick_in(scope)
 }
 
 /// Puts picked places back.

@@ -17,6 +17,9 @@
 //! along and four of them a row deep; of two equally near the row nearer to the point, the front
 //! row, the left seat.
 //!
+//! Sections where a quota has no room for all of a wish come last: in them it looks only where it
+//! finds nothing elsewhere.
+//!
 //! Must never look at who asks.
 
 mod adjacent_rows;
@@ -35,8 +38,9 @@ use self::{
 use crate::{
     command::Wish,
     event::{EventState, PlaceRef, PlaceRefs},
-    ids::{CategoryNo, LogTimeMs, SectionNo, TypeNo},
+    ids::{CategoryNo, SectionNo},
     seat_map::{Point, SeatKind, SeatMap},
+    wishes::Terms,
 };
 
 /// Where to look.
@@ -45,10 +49,10 @@ pub(crate) struct Scope<'a> {
     pub(crate) section: Option<SectionNo>,
     pub(crate) category: Option<CategoryNo>,
     pub(crate) price_max_minor: Option<u64>,
-    /// The ticket types of the places; none where the wish says none.
-    pub(crate) types: &'a [TypeNo],
-    /// Early prices end with time.
-    pub(crate) now: LogTimeMs,
+    /// What prices depend on.
+    pub(crate) terms: Terms<'a>,
+    /// Sections to keep out of, ascending.
+    pub(crate) full: &'a [SectionNo],
 }
 
 /// Why there is no choice.
@@ -62,10 +66,11 @@ impl<'a> Scope<'a> {
     /// Does it mean this section, and does the section (not) have numbered seats?
     pub(crate) fn takes(&self, event: &EventState, no: SectionNo, areas: bool) -> bool {
         let section = &event.seat_map.sections()[usize::from(no)];
-        let price_minor = || event.price_now(no, self.types, self.now);
+        let price_minor = || event.price_now(no, self.terms);
         section.area_capacity.is_some() == areas
             && self.section.is_none_or(|wanted| wanted == no)
             && self.category.is_none_or(|wanted| wanted == section.category)
+            && (self.full.is_empty() || self.full.binary_search(&no).is_err())
             && self.price_max_minor.is_none_or(|max| price_minor() <= max)
     }
 

@@ -55,6 +55,12 @@ impl Hold {
         self.terms.as_ref().is_some_and(|terms| terms.channel.is_some())
     }
 
+    /// Its places' ticket types; none where it says none.
+    #[inline]
+    pub(crate) fn types(&self) -> &[TypeNo] {
+        self.terms.as_ref().map_or(&[], |terms| &terms.types)
+    }
+
     /// The code that the buyer brought.
     #[inline]
     pub(crate) fn code(&self) -> Option<CodeHash> {
@@ -238,8 +244,10 @@ impl Shard {
         let admitted = self.admit(command, &Others::default())?;
         let event_slot = admitted.event_slot;
         let event = &mut self.events[event_slot as usize];
-        let types = command.terms.as_ref().map_or(&[][..], |terms| &terms.types);
-        let terms = Terms { types, now: self.log_time_ms };
+        let now = self.log_time_ms;
+        // The event lends nothing while places are picked.
+        let code = command.code().and_then(|code| event.codes.check(code, now).ok().cloned());
+        let terms = Terms { types: command.types(), now, code: code.as_ref() };
         let channel = channel_of(event, command)?;
         let places = match chosen {
             Some(places) => Ok(places),
@@ -284,24 +292,23 @@ impl Shard {
         if event.offer.is_none() && code.is_none() {
             return Ok(None);
         }
-        let types = command.terms.as_ref().map_or(&[][..], |terms| &terms.types);
-        let mut deals = event.deal(places, types, self.log_time_ms);
-        if let Ok(Some(dealt)) = &deals
-            && !wishes::are_within_limits(&command.items, dealt)
-        {
-            let held_may_return_at_ms = event.clock.first_return(&self.holds.slab, event_slot);
-            if let Ok(dealt) = &deals {
-                event.count_deals(places, dealt, false);
-            }
-            deals = Err(Rejection::SoldOut { held_may_return_at_ms });
-        }
+        let mut deals = event.deal(places, command.types(), self.log_time_ms);
         if let (Ok(dealt), Some(code)) = (&deals, code) {
             let with = event.redeem(code, places, dealt, self.log_time_ms);
-            match &with {
-                Ok(_) => event.codes.count(code, true),
-                Err(_) => event.count_deals(places, dealt, false),
+            if with.is_err() {
+                event.count_deals(places, dealt, false);
             }
             deals = with;
+        }
+        if let Ok(dealt @ Some(prices)) = &deals
+            && !wishes::are_within_limits(&command.items, prices)
+        {
+            let held_may_return_at_ms = event.clock.first_return(&self.holds.slab, event_slot);
+            event.count_deals(places, dealt, false);
+            deals = Err(Rejection::SoldOut { held_may_return_at_ms });
+        }
+        if let (Ok(_), Some(code)) = (&deals, code) {
+            event.codes.count(code, true);
         }
         if deals.is_err() {
             wishes::unpick(event, places.iter().copied());

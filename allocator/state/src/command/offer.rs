@@ -216,9 +216,20 @@ fn decode_line(r: &mut Reader<'_>) -> Read<PriceLine> {
 impl Quota {
     /// Does a place of this section, category and type count against it?
     pub(crate) fn counts(&self, section: SectionNo, category: u16, ticket_type: TypeNo) -> bool {
-        let meant = |numbers: &[u16], no| numbers.is_empty() || numbers.binary_search(&no).is_ok();
-        meant(&self.sections, section)
-            && meant(&self.categories, category)
-            && meant(&self.types, ticket_type)
+        self.means_place(section, category) && self.means_type(ticket_type)
     }
+
+    /// Does it mean places of this section and category?
+    pub(crate) fn means_place(&self, section: SectionNo, category: u16) -> bool {
+        meant(&self.sections, section) && meant(&self.categories, category)
+    }
+
+    /// Does it mean places of this type?
+    pub(crate) fn means_type(&self, ticket_type: TypeNo) -> bool {
+        meant(&self.types, ticket_type)
+    }
+}
+
+fn meant(numbers: &[u16], no: u16) -> bool {
+    numbers.is_empty() || numbers.binary_search(&no).is_ok()
 }

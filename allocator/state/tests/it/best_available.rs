@@ -65,6 +65,44 @@ fn a_wish((quantity, which, how): (u16, u8, u8)) -> HoldItem {
     })
 }
 
+/// Quotas by section, by category and by type, early prices, and a type that is free in a category.
+fn an_offer(numbers: [u8; 6], sections: usize) -> command::Offer {
+    let [section, front, category, side, children, early] = numbers.map(u16::from);
+    let quota = |key: &str, size: u16, sections: &[u16], categories: &[u16], types: &[u16]| {
+        let [sections, categories, types] = [sections, categories, types].map(<[u16]>::to_vec);
+        command::Quota { key: key.into(), size: size.into(), sections, categories, types }
+    };
+    let tier = command::Tier { price_minor: 1, count: Some(u32::from(early % 8)), until_ms: None };
+    let line = |category, ticket_type, price_minor, tiers| command::PriceLine {
+        category,
+        ticket_type,
+        price_minor,
+        tiers,
+    };
+    command::Offer {
+        types: 2,
+        lines: vec![line(0, None, 3, vec![tier]), line(1, Some(1), 0, vec![])],
+        quotas: vec![
+            quota("front", front % 24, &[section % sections as u16], &[], &[]),
+            quota("side", side % 60, &[], &[category % 3], &[0]),
+            quota("children", children % 16, &[], &[], &[1]),
+        ],
+    }
+}
+
+/// The same wish for places of two types.
+fn typed(mut kind: CommandKind, number: u8) -> CommandKind {
+    if let CommandKind::Hold(hold) = &mut kind
+        && let [HoldItem::BestAvailable(wish)] = hold.items.as_slice()
+        && number % 3 > 0
+    {
+        let types = (0..wish.quantity + wish.companions).map(|at| at * u16::from(number % 3) / 2);
+        let types = types.map(|no| no % 2).collect();
+        hold.terms = Some(Box::new(command::HoldTerms { types, ..Default::default() }));
+    }
+    kind
+}
+
 /// Decides a batch in a shard and in the model and compares.
 fn play(open: command::OpenOnsale, gone: u64, share: u64, kinds: Vec<Vec<CommandKind>>) {
     let mut shard = Shard::new(1, 1, Limits::default());
@@ -134,6 +172,28 @@ proptest! {
             kinds.insert(usize::from(same_key[1]) % kinds.len(), again);
         }
         play(open, gone, share, vec![kinds]);
+    }
+
+    #[test]
+    fn wishes_under_quotas_and_early_prices_are_allotted_as_the_naive_model_allots_them(
+        mut open in houses(),
+        offer in any::<[u8; 6]>(),
+        gone in any::<u64>(),
+        share in 0u64..6,
+        wishes in proptest::collection::vec((1u16..7, any::<u8>(), any::<u8>()), 2..10),
+        alone in any::<bool>(),
+    ) {
+        open.offer = Some(Box::new(an_offer(offer, open.sections.len())));
+        let all = wishes.into_iter().enumerate().map(|(nth, (quantity, which, how))| {
+            // Mostly anywhere, or where a place costs 1 at most.
+            let which = if how % 4 > 0 { 23 * (which % 2) } else { which };
+            let wish = a_wish((quantity, which, how));
+            typed(hold_items(1, nth as u128 + 1, &[wish]), how / 4)
+        });
+        let kinds: Vec<CommandKind> = all.collect();
+        let size = if alone { 1 } else { kinds.len() };
+        let entries = kinds.chunks(size).map(<[_]>::to_vec).collect();
+        play(open, gone, share, entries);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use onsale_state::{
 };
 
 use crate::kit::{
-    Desk, authorised, best, captured, checkout, counter, declined, festival, hold_seats,
+    self, Desk, authorised, best, captured, checkout, counter, declined, festival, hold_seats,
     invalid_field, key, lease, order_id, release, settle, theatre,
 };
 
@@ -311,4 +311,23 @@ fn codes_that_make_no_sense_or_are_too_many_are_refused() {
     let full = Rejection::Overloaded { bound: "code_terms_max" };
     let another = CodeTerms { label: "m".into(), ..good() };
     assert_eq!(desk.no(1000, put(31, &another, &[1_000_000])), full);
+}
+
+#[test]
+fn a_price_limit_is_compared_with_what_the_buyer_pays_with_the_code() {
+    let half = CodeTerms { uses_max: 2, categories: vec![0], ..terms(CodeEffect::PercentOff(50)) };
+    let mut desk = desk(0, &half);
+    let up_to = |max| {
+        let price_max_minor = Some(max);
+        HoldItem::BestAvailable(Wish { quantity: 2, price_max_minor, ..Wish::default() })
+    };
+    let without = desk.no(1000, kit::hold_items(1, 1, &[up_to(4999)]));
+    assert!(matches!(without, Rejection::SoldOut { .. }), "{without:?}");
+    let little = desk.no(1000, with_code(2, FANS, up_to(4499)));
+    assert!(matches!(little, Rejection::SoldOut { .. }), "{little:?}");
+    assert_eq!(desk.shard.event(1).expect("event").uses_of_code(FANS), Some(0));
+    let Done::Held(held) = desk.ok(1000, with_code(3, FANS, up_to(4500))) else { panic!("held") };
+    let paid: Vec<_> = held.places.iter().map(|it| (it.category, it.price_minor)).collect();
+    assert_eq!(paid, [(0, 4500), (0, 4500)]);
+    assert_eq!(desk.shard.event(1).expect("event").uses_of_code(FANS), Some(1));
 }

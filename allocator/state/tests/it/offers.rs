@@ -197,6 +197,95 @@ fn a_place_counts_against_every_quota_that_means_it() {
     desk.ok(1000, typed(7, in_section(1, 2), &[0, 1]));
 }
 
+fn sections(done: Done) -> Vec<u16> {
+    let Done::Held(held) = done else { panic!("{done:?} is not a hold") };
+    held.places.iter().map(|place| place.section).collect()
+}
+
+fn of_category(category: u16, quantity: u16) -> HoldItem {
+    HoldItem::BestAvailable(Wish { quantity, category: Some(category), ..Wish::default() })
+}
+
+#[test]
+fn a_wish_keeps_out_of_a_section_whose_quota_has_no_room_for_all_of_it() {
+    let quotas = vec![quota("front", 3, &[0], &[]), quota("ground", 4, &[1], &[])];
+    let mut desk = desk(Offer { types: 0, lines: vec![], quotas });
+    let first = desk.ok(1000, hold_items(3, 1, &[of_category(0, 2)]));
+    assert_eq!(sections(first), [0, 0], "there is room");
+    let second = desk.ok(1000, hold_items(3, 2, &[of_category(0, 2)]));
+    assert_eq!(sections(second), [3, 3], "there is not");
+    let single = desk.ok(1000, hold_items(3, 3, &[in_section(0, 1)]));
+    assert_eq!(sections(single), [0], "for one there is");
+    let ground = desk.ok(1000, hold_items(3, 4, &[of_category(1, 5)]));
+    assert_eq!(sections(ground), [2; 5]);
+    desk.ok(1000, release(1));
+    let again = desk.ok(1000, hold_items(3, 5, &[of_category(0, 2)]));
+    assert_eq!(sections(again), [0, 0], "what comes back makes room");
+    let full = desk.no(1000, hold_items(3, 6, &[in_section(0, 1)]));
+    assert_eq!(full, Rejection::QuotaExhausted { quota: "front".into() }, "who names it hears why");
+}
+
+#[test]
+fn what_a_hold_has_besides_counts_and_other_types_do_not() {
+    let quotas = vec![quota("front kids", 2, &[0], &[1])];
+    let mut desk = desk(Offer { types: 2, lines: vec![], quotas });
+    let kids = HoldItem::Seats([0].as_slice().into());
+    let mixed = |id, items: &[HoldItem], types: &[u16]| {
+        let CommandKind::Hold(hold) = typed(id, best(1), types) else { unreachable!() };
+        CommandKind::Hold(Hold { items: items.into(), ..hold })
+    };
+    let wish = of_category(0, 2);
+    let later = mixed(1, &[wish.clone(), kids.clone()], &[1, 1, 1]);
+    assert_eq!(sections(desk.ok(1000, later)), [3, 3, 0], "a seat named after the wish");
+    desk.ok(1000, release(1));
+    let before = mixed(2, &[kids.clone(), wish.clone()], &[1, 1, 1]);
+    assert_eq!(sections(desk.ok(1000, before)), [0, 3, 3], "a seat named before it");
+    desk.ok(1000, release(2));
+    let grown_up = mixed(3, &[kids, wish], &[0, 1, 1]);
+    assert_eq!(sections(desk.ok(1000, grown_up)), [0, 0, 0], "of another type");
+}
+
+#[test]
+fn larger_groups_of_a_batch_choose_first_also_where_there_are_quotas() {
+    let quotas = vec![quota("all", 5, &[], &[])];
+    let lines = vec![line(0, None, 7000, &[first(1, 1000)])];
+    let mut desk = desk(Offer { types: 0, lines, quotas });
+    let wish = |id, quantity| hold_items(3, id, &[of_category(0, quantity)]);
+    let outcomes = desk.entry(1000, vec![wish(1, 1), wish(2, 3)]);
+    let done: Vec<Done> = outcomes.into_iter().map(|it| it.result.expect("held")).collect();
+    assert_eq!(prices(done[0].clone()), [(0, 1000)], "who came first has the early price");
+    let alone = {
+        let lines = vec![line(0, None, 7000, &[first(1, 1000)])];
+        let mut desk = self::desk(Offer { types: 0, lines, quotas: vec![] });
+        let large = kit::seats_of(desk.ok(1000, wish(2, 3)));
+        (large, kit::seats_of(desk.ok(1000, wish(1, 1))))
+    };
+    assert_eq!((kit::seats_of(done[1].clone()), kit::seats_of(done[0].clone())), alone);
+    let outcomes = desk.entry(1000, vec![wish(3, 1), wish(4, 2)]);
+    assert!(outcomes[0].result.is_ok(), "where a quota has not room for all, who came first");
+    let full = Rejection::QuotaExhausted { quota: "all".into() };
+    assert_eq!(outcomes[1].result, Err(full));
+}
+
+#[test]
+fn who_came_first_has_the_early_prices_though_larger_groups_could_choose_first() {
+    let lines = vec![line(0, None, 9000, &[first(4, 1000)])];
+    let offer = Some(Box::new(Offer { types: 0, lines, quotas: vec![] }));
+    let mut desk = Desk::new(Limits::default());
+    let open =
+        command::OpenOnsale { prices_minor: vec![9000, 1000, 2000], offer, ..kit::theatre() };
+    desk.ok(1000, CommandKind::OpenOnsale(Box::new(open)));
+    let wish = |id, quantity, price_max_minor| {
+        let wish = Wish { quantity, price_max_minor, ..Wish::default() };
+        hold_items(1, id, &[HoldItem::BestAvailable(wish)])
+    };
+    let wishes = vec![wish(1, 2, None), wish(2, 2, None), wish(3, 3, Some(1000))];
+    let outcomes = desk.entry(1000, wishes).into_iter();
+    let sections = outcomes.map(|outcome| sections(outcome.result.expect("held")));
+    // After the others the front is too dear for the largest group: it sits in the stalls.
+    assert_eq!(sections.collect::<Vec<_>>(), [vec![1, 1], vec![1, 1], vec![0, 0, 0]]);
+}
+
 #[test]
 fn a_refusal_by_a_quota_leaves_every_place_as_it_was() {
     let mut desk = desk(Offer { types: 0, lines: vec![], quotas: vec![quota("q", 1, &[], &[])] });

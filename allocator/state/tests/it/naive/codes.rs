@@ -13,6 +13,21 @@ fn means(terms: &CodeTerms, place: &Place) -> bool {
     terms.categories.is_empty() || terms.categories.contains(&place.category)
 }
 
+/// What a place costs with a code.
+pub(super) fn with_code(terms: &CodeTerms, place: &Place) -> u64 {
+    let before = place.price_minor;
+    match terms.effect {
+        _ if !means(terms, place) => before,
+        CodeEffect::Presale => before,
+        CodeEffect::PercentOff(percent) => {
+            let hundredths = before * (100 - u64::from(percent));
+            hundredths / 100 + u64::from(hundredths % 100 >= 50)
+        }
+        CodeEffect::Price(with) if with < before => with,
+        CodeEffect::Price(_) => before,
+    }
+}
+
 fn refused<T>(fault: CodeFault) -> Result<T, Rejection> {
     Err(Rejection::CodeInvalid { fault })
 }
@@ -71,7 +86,12 @@ impl Naive {
         if *uses >= terms.uses_max { Err(Rejection::CodeUsedUp) } else { Ok(terms) }
     }
 
-    /// Gives places their prices with a code that may be used, and counts the use.
+    pub(super) fn use_code(&mut self, event: u32, code: u128) {
+        let codes = &mut self.events.get_mut(&event).expect("event").codes;
+        codes.get_mut(&code).expect("it was checked").1 += 1;
+    }
+
+    /// Gives places their prices with a code that may be used.
     pub(super) fn redeem(
         &mut self,
         event: u32,
@@ -79,25 +99,15 @@ impl Naive {
         places: &mut [Place],
     ) -> Result<(), Rejection> {
         let codes = &mut self.events.get_mut(&event).expect("event").codes;
-        let (terms, uses) = codes.get_mut(&code).expect("it was checked");
+        let (terms, _) = codes.get_mut(&code).expect("it was checked");
         let meant = places.iter().filter(|place| means(terms, place)).count();
         let presale = terms.effect == CodeEffect::Presale;
         if meant == 0 || (presale && meant < places.len()) {
             return refused(CodeFault::OtherCategories);
         }
-        for place in places.iter_mut().filter(|place| means(terms, place)) {
-            let before = place.price_minor;
-            place.price_minor = match terms.effect {
-                CodeEffect::Presale => before,
-                CodeEffect::PercentOff(percent) => {
-                    let hundredths = before * (100 - u64::from(percent));
-                    hundredths / 100 + u64::from(hundredths % 100 >= 50)
-                }
-                CodeEffect::Price(with) if with < before => with,
-                CodeEffect::Price(_) => before,
-            };
+        for place in places.iter_mut() {
+            place.price_minor = with_code(terms, place);
         }
-        *uses += 1;
         Ok(())
     }
 

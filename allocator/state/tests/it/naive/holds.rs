@@ -7,9 +7,7 @@ use onsale_state::{
     *,
 };
 
-use super::{
-    Answer, Naive, NaiveHold, NaiveKey, channels::Pool, invalid, places::has_seats, undecided,
-};
+use super::{Answer, Naive, NaiveHold, NaiveKey, invalid, places::has_seats, undecided};
 
 fn field(at: usize, name: &str) -> &'static str {
     format!("items/{at}/{name}").leak()
@@ -69,18 +67,21 @@ impl Naive {
             None => self.choose(asked)?,
         };
         let tiers = self.deal(asked.event, &mut places, types)?;
+        if let Some(code) = code {
+            self.redeem(asked.event, code, &mut places)?;
+        }
         if !self.within_limits(asked, &places) {
             let held_may_return_at_ms = self.may_return(asked.event);
             return Err(Rejection::SoldOut { held_may_return_at_ms });
         }
         if let Some(code) = code {
-            self.redeem(asked.event, code, &mut places)?;
+            self.use_code(asked.event, code);
         }
         Ok(self.grant(asked, places, tiers))
     }
 
     /// Does no place cost more than its wish allows?
-    fn within_limits(&self, asked: &Hold, places: &[Place]) -> bool {
+    pub(super) fn within_limits(&self, asked: &Hold, places: &[Place]) -> bool {
         let mut rest = places;
         asked.items.iter().all(|item| {
             let (size, max) = match item {
@@ -176,7 +177,7 @@ impl Naive {
                     if category.is_some_and(|category| !of(category)) {
                         return invalid(field(at, "category"));
                     }
-                    let (_, areas) = self.sections(asked.event, wish, &[]);
+                    let (_, areas) = self.sections(asked.event, wish, (&[], None));
                     if wish.companions > 0 && (areas || !wish.accessible) {
                         return invalid(field(at, "companions"));
                     }
@@ -187,7 +188,7 @@ impl Naive {
     }
 
     /// When the first hold ends if nothing is done; one in checkout with its payment's time.
-    fn may_return(&self, event: u32) -> Option<u64> {
+    pub(super) fn may_return(&self, event: u32) -> Option<u64> {
         let live = self
             .holds
             .values()
@@ -199,13 +200,6 @@ impl Naive {
             .filter(|order| order.event == event && undecided(order.status))
             .map(|order| order.fence);
         live.chain(fenced).chain(self.releases(event)).min()
-    }
-
-    /// Places left by section; none where seats are numbered.
-    fn places_left(&self, no: u32, pool: Pool) -> Vec<u32> {
-        let sections = 0..self.events[&no].open.sections.len() as u16;
-        let left = |section| self.capacity(no, section).map_or(0, |_| self.left(no, section, pool));
-        sections.map(left).collect()
     }
 
     /// Companion seats are named with an accessible seat of their section.
@@ -226,128 +220,6 @@ impl Naive {
         });
         let seats: Vec<u32> = alone.collect();
         if seats.is_empty() { Ok(()) } else { Err(Rejection::CompanionWithoutAccessible { seats }) }
-    }
-
-    /// All places from the first pool that has them all.
-    pub(super) fn choose(&self, asked: &Hold) -> Result<smallvec::SmallVec<[Place; 4]>, Rejection> {
-        let pools = self.pools(asked).into_iter();
-        let chosen = pools.map(|pool| self.choose_from(asked, pool));
-        chosen.reduce(|first, second| first.or(second)).expect("a pool")
-    }
-
-    fn choose_from(
-        &self,
-        asked: &Hold,
-        pool: Pool,
-    ) -> Result<smallvec::SmallVec<[Place; 4]>, Rejection> {
-        let event = &self.events[&asked.event];
-        let mut named = BTreeSet::new();
-        for item in &asked.items {
-            if let HoldItem::Seats(seats) = item {
-                named.extend(seats.iter().copied());
-            }
-        }
-        let taken = |seat: &u32| !self.has(asked.event, *seat, pool);
-        let seats: Vec<u32> = named.iter().copied().filter(taken).collect();
-        if !seats.is_empty() {
-            return Err(Rejection::SeatUnavailable { seats });
-        }
-        let mut free: BTreeSet<u32> =
-            (0..event.seats.len() as u32).filter(|seat| !taken(seat)).collect();
-        if event.open.rules.no_orphans {
-            let all: Vec<u32> = free.iter().copied().collect();
-            let named: Vec<u32> = named.iter().copied().collect();
-            let (seats, mend) = self.orphans(asked.event, &all, &named);
-            if !seats.is_empty() {
-                return Err(Rejection::OrphanSeats { seats, mend });
-            }
-        }
-        free.retain(|seat| !named.contains(seat));
-        let mut left = self.places_left(asked.event, pool);
-        let mut places = smallvec::SmallVec::new();
-        for item in &asked.items {
-            match item {
-                HoldItem::Seats(seats) => {
-                    places.extend(seats.iter().map(|&seat| self.seat_place(asked.event, seat)));
-                }
-                HoldItem::BestAvailable(wish) => {
-                    let n = usize::from(wish.quantity);
-                    let size = usize::from(wish.quantity + wish.companions);
-                    let types = asked.terms.as_ref().map_or(&[][..], |terms| &terms.types);
-                    let types = types.get(places.len()..places.len() + size).unwrap_or_default();
-                    let (sections, areas) = self.sections(asked.event, wish, types);
-                    let held_may_return_at_ms = self.may_return(asked.event);
-                    let short = |none: bool| match none {
-                        true => Rejection::SoldOut { held_may_return_at_ms },
-                        false => Rejection::NotEnoughTogether { held_may_return_at_ms },
-                    };
-                    if areas {
-                        let total = sections.iter().map(|&s| left[usize::from(s)] as usize);
-                        let total: usize = total.sum();
-                        if total < n {
-                            return Err(short(total == 0));
-                        }
-                        self.fill_areas(asked.event, &sections, n, &mut left, &mut places);
-                        continue;
-                    }
-                    let all: Vec<u32> = free.iter().copied().collect();
-                    for seat in self.best(asked.event, &sections, &all, wish).map_err(short)? {
-                        free.remove(&seat);
-                        places.push(self.seat_place(asked.event, seat));
-                    }
-                }
-            }
-        }
-        Ok(places)
-    }
-
-    fn fill_areas(
-        &self,
-        event: u32,
-        sections: &[u16],
-        n: usize,
-        left: &mut [u32],
-        places: &mut smallvec::SmallVec<[Place; 4]>,
-    ) {
-        let whole = sections.iter().find(|&&s| left[usize::from(s)] as usize >= n);
-        let order = whole.map_or(sections.to_vec(), |&section| vec![section]);
-        let mut missing = n;
-        for section in order {
-            while missing > 0 && left[usize::from(section)] > 0 {
-                left[usize::from(section)] -= 1;
-                missing -= 1;
-                let open = &self.events[&event].open;
-                let category = open.sections[usize::from(section)].category;
-                let price_minor = open.prices_minor[usize::from(category)];
-                places.push(Place { seat: None, section, category, ticket_type: 0, price_minor });
-            }
-        }
-    }
-
-    /// Which sections a wish means, best first, and whether they are general admission.
-    fn sections(&self, no: u32, wish: &Wish, types: &[u16]) -> (Vec<u16>, bool) {
-        let Wish { category, section, price_max_minor, .. } = *wish;
-        let open = &self.events[&no].open;
-        let is_area = |section: u16| {
-            let kind = &open.sections[usize::from(section)].kind;
-            matches!(kind, command::SectionKind::GeneralAdmission { .. })
-        };
-        let mut meant: Vec<u16> = (0..open.sections.len() as u16)
-            .filter(|&s| section.is_none_or(|wanted| wanted == s))
-            .filter(|&s| category.is_none_or(|c| open.sections[usize::from(s)].category == c))
-            .collect();
-        meant.sort_by_key(|&s| (open.sections[usize::from(s)].category, s));
-        let areas = meant.iter().all(|&s| is_area(s));
-        let price = |section| self.price_now(no, section, types);
-        meant.retain(|&s| is_area(s) == areas && price_max_minor.is_none_or(|max| price(s) <= max));
-        (meant, areas)
-    }
-
-    fn seat_place(&self, event: u32, seat: u32) -> Place {
-        let event = &self.events[&event];
-        let NaiveSeat { section, category, .. } = event.seats[seat as usize];
-        let price_minor = event.open.prices_minor[usize::from(category)];
-        Place { seat: Some(seat), section, category, ticket_type: 0, price_minor }
     }
 
     pub(super) fn release(&mut self, id: u128) -> Answer {
@@ -433,5 +305,3 @@ impl Naive {
         orders.map(|order| order.places.len()).sum()
     }
 }
-
-use super::NaiveSeat;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use onsale_state::{
-    command::{Batch, Command, CommandKind, Hold, HoldItem, HoldTerms},
+    command::{Batch, Command, CommandKind, Hold, HoldItem, HoldTerms, Offer},
     *,
 };
 
@@ -48,11 +48,14 @@ impl Naive {
             return None;
         }
         let event = self.events.get(&wish(&run[0])?.0.event)?;
-        if event.open.offer.is_some() {
-            return None;
-        }
-        // Who would be granted seats if there were enough for all: seats that are nowhere.
+        // Who would be granted seats if there were enough for all: seats that are nowhere, free and
+        // no quota's.
         let mut rich = self.clone();
+        if let Some(offer) = &event.open.offer {
+            let none = Offer { types: offer.types, ..Offer::default() };
+            let event = rich.events.get_mut(&event.open.event).expect("event");
+            event.open.offer = Some(Box::new(none));
+        }
         let nowhere =
             Place { seat: None, section: u16::MAX, category: 0, ticket_type: 0, price_minor: 0 };
         let mut asking = Vec::new();
@@ -64,14 +67,26 @@ impl Naive {
             }
         }
         asking.sort_by_key(|&(size, at, _)| (size, at));
-        let mut taken = self;
+        let mut taken = self.clone();
         let mut chosen = BTreeMap::new();
-        for (_, at, hold) in asking {
+        for &(_, at, hold) in &asking {
             let places = taken.choose(hold).ok()?;
-            let tiers = vec![0; places.len()];
-            taken.grant(hold, places.clone(), tiers);
+            taken.deal_and_grant(hold, places.clone())?;
             chosen.insert(at, places);
         }
+        // Quotas and tiers are dealt in the order of arrival.
+        let mut taken = self;
+        asking.sort_by_key(|&(_, at, _)| at);
+        for (_, at, hold) in asking {
+            taken.deal_and_grant(hold, chosen[&at].clone())?;
+        }
         Some(chosen)
+    }
+
+    fn deal_and_grant(&mut self, hold: &Hold, mut places: Places) -> Option<()> {
+        let types = hold.terms.as_ref().map_or(&[][..], |terms| &terms.types);
+        let tiers = self.deal(hold.event, &mut places, types).ok()?;
+        let is_within = self.within_limits(hold, &places);
+        is_within.then(|| self.grant(hold, places, tiers)).map(drop)
     }
 }

@@ -3,6 +3,7 @@
 
 mod best;
 mod channels;
+mod choose;
 mod codes;
 mod control;
 mod hoarding;

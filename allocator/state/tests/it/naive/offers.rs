@@ -1,11 +1,11 @@
 //! Types, tiers and quotas: whatever is held or sold is asked each time.
 
 use onsale_state::{
-    command::{ChangeOnsale, Offer, PriceLine, Quota},
+    command::{ChangeOnsale, CodeTerms, Offer, PriceLine, Quota},
     *,
 };
 
-use super::{Naive, NaiveOrder, invalid, places::has_seats};
+use super::{Naive, NaiveOrder, codes::with_code, invalid, places::has_seats};
 
 fn meant(numbers: &[u16], no: u16) -> bool {
     numbers.is_empty() || numbers.contains(&no)
@@ -92,7 +92,12 @@ impl Naive {
     }
 
     /// What a place of a section costs now, as the dearest of these types.
-    pub(super) fn price_now(&self, event: u32, section: u16, types: &[u16]) -> u64 {
+    pub(super) fn price_now(
+        &self,
+        event: u32,
+        section: u16,
+        (types, code): (&[u16], Option<&CodeTerms>),
+    ) -> u64 {
         let open = &self.events[&event].open;
         let category = open.sections[usize::from(section)].category;
         let taken = self.dealt(event);
@@ -103,9 +108,29 @@ impl Naive {
             if let Some(offer) = &open.offer {
                 self.tier(offer, &taken, &mut place);
             }
-            place.price_minor
+            code.map_or(place.price_minor, |code| with_code(code, &place))
         });
         prices.max().expect("a type")
+    }
+
+    /// The sections where a quota has no room for a wish of such types, beside what is taken and
+    /// what else the hold has.
+    pub(super) fn full_sections(&self, event: u32, others: &[Place], types: &[u16]) -> Vec<u16> {
+        let open = &self.events[&event].open;
+        let Some(offer) = &open.offer else { return vec![] };
+        let taken = self.dealt(event);
+        let all: Vec<Place> = taken.iter().map(|taken| taken.0).chain(others.to_vec()).collect();
+        let is_full = |&section: &u16| {
+            let category = open.sections[usize::from(section)].category;
+            let place =
+                |&ticket_type| Place { seat: None, section, category, ticket_type, price_minor: 0 };
+            offer.quotas.iter().any(|quota| {
+                let before = all.iter().filter(|place| counts(quota, place)).count();
+                let more = types.iter().map(place).filter(|place| counts(quota, place)).count();
+                more > 0 && before + more > quota.size as usize
+            })
+        };
+        (0..open.sections.len() as u16).filter(is_full).collect()
     }
 
     /// What a place costs when no tier is open.
