@@ -44,9 +44,15 @@ pub const CLUSTER_NAME_BYTES_MAX: usize = 64;
 pub const APPEND_BYTES_MAX: usize = 2 << 20;
 /// Entries in one append call.
 pub const APPEND_ENTRIES_MAX: u64 = 64;
-/// Time for one append call on the wire. Longer than openraft waits: a call that it gave up goes
-/// on, so that a large entry gets through a slow link at all.
+/// Time for one append on the wire. Longer than openraft waits: one that it gave up goes on, so
+/// that a large entry gets through a slow link at all.
 pub const APPEND_TIMEOUT: Duration = Duration::from_secs(2);
+/// Appends to one peer that wait for the connection; one is to be answered, the others only say
+/// that more is committed.
+pub const APPENDS_QUEUED_MAX: usize = 8;
+/// A peer that answered so lately is told of a commit without waiting: less than a heartbeat, so
+/// that one which no longer answers is noticed as soon as without.
+pub const COMMIT_TOLD_AFTER_MAX: Duration = Duration::from_millis(30);
 /// Time for one vote call on the wire.
 pub const VOTE_TIMEOUT: Duration = Duration::from_millis(400);
 /// Time for a snapshot to be sent and installed.

@@ -131,6 +131,7 @@ impl ShardClient {
             payload,
             clock_ms: onsale_proto::time::now_ms(),
             cluster: cluster.to_owned(),
+            ..pb::RaftRequest::default()
         };
         let response = self
             .on_leader(shard, deadline, |channel, timeout| {

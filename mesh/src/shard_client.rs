@@ -16,6 +16,7 @@ use onsale_proto::{
     Code,
     allocator::{self as pb, outcome},
     error::leader_hint,
+    packed::PackedCommand,
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
@@ -128,12 +129,12 @@ impl ShardClient {
         command: pb::Command,
         deadline: Deadline,
     ) -> Result<pb::Outcome, Failure> {
+        let command = PackedCommand::new(&command);
         let mut attempts = Attempts::new(deadline);
         let mut peer = self.leader(shard);
         while let Some(timeout) = attempts.start() {
             let budget_ms = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
-            let item = pb::SubmitItem { tag: 0, shard, budget_ms, command: Some(command.clone()) };
-            let submitting = peer.stream.submit(item);
+            let submitting = peer.stream.submit(command.item(shard, budget_ms));
             let next = match tokio::time::timeout(timeout, submitting).await {
                 Ok(Ok(outcome)) => match self.judge(shard, &peer, outcome, &mut attempts) {
                     Ok(outcome) => return outcome,

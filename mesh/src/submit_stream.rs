@@ -5,14 +5,16 @@
 
 use std::sync::Arc;
 
-use onsale_proto::allocator::{
-    Outcome, SubmitAnswer, SubmitItem, SubmitRequest,
-    allocator_service_client::AllocatorServiceClient,
+use http::uri::PathAndQuery;
+use onsale_proto::{
+    allocator::{Outcome, SubmitAnswer, SubmitResponse},
+    packed::{PackedItem, PackedRequest},
 };
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Streaming, transport::Channel};
+use tonic::{Request, Response, Status, Streaming, client::Grpc, transport::Channel};
+use tonic_prost::ProstCodec;
 
 use crate::limits;
 
@@ -32,7 +34,7 @@ pub(crate) struct SubmitStream {
 }
 
 struct Waiting {
-    item: SubmitItem,
+    item: PackedItem,
     answer: oneshot::Sender<Result<Outcome, NoOutcome>>,
 }
 
@@ -49,7 +51,7 @@ impl SubmitStream {
     }
 
     /// Sends one command and waits for its outcome.
-    pub(crate) async fn submit(&self, item: SubmitItem) -> Result<Outcome, NoOutcome> {
+    pub(crate) async fn submit(&self, item: PackedItem) -> Result<Outcome, NoOutcome> {
         let (answer, outcome) = oneshot::channel();
         let queue = self.queue();
         queue.send(Waiting { item, answer }).await.map_err(|_| NoOutcome::NotSent)?;
@@ -73,10 +75,8 @@ impl SubmitStream {
 /// Carries commands until the stream breaks; dropping the senders in `unanswered` and in the queue
 /// tells everyone who still waits.
 async fn run(channel: Channel, mut queue: mpsc::Receiver<Waiting>) {
-    let mut service =
-        AllocatorServiceClient::new(channel).max_decoding_message_size(limits::MESSAGE_BYTES_MAX);
     let (requests, outbound) = mpsc::channel(limits::STREAM_MESSAGES_MAX);
-    let opening = service.submit(ReceiverStream::new(outbound));
+    let opening = open(channel, ReceiverStream::new(outbound));
     let Ok(Ok(response)) = tokio::time::timeout(limits::ATTEMPT_TIMEOUT, opening).await else {
         return give_back(queue).await;
     };
@@ -92,6 +92,18 @@ async fn run(channel: Channel, mut queue: mpsc::Receiver<Waiting>) {
     give_back(queue).await;
 }
 
+/// The generated client would encode commands itself.
+async fn open(
+    channel: Channel,
+    requests: ReceiverStream<PackedRequest>,
+) -> Result<Response<Streaming<SubmitResponse>>, Status> {
+    let mut client = Grpc::new(channel).max_decoding_message_size(limits::MESSAGE_BYTES_MAX);
+    let ready = client.ready().await;
+    ready.map_err(|error| Status::unavailable(error.to_string()))?;
+    let path = PathAndQuery::from_static("/onsale.allocator.v1.AllocatorService/Submit");
+    client.streaming(Request::new(requests), path, ProstCodec::default()).await
+}
+
 /// Tells those whose command was never sent.
 async fn give_back(mut queue: mpsc::Receiver<Waiting>) {
     queue.close();
@@ -102,7 +114,7 @@ async fn give_back(mut queue: mpsc::Receiver<Waiting>) {
 
 async fn write(
     queue: &mut mpsc::Receiver<Waiting>,
-    requests: &mpsc::Sender<SubmitRequest>,
+    requests: &mpsc::Sender<PackedRequest>,
     unanswered: &Mutex<Unanswered>,
 ) {
     let mut ready = Vec::with_capacity(limits::STREAM_BATCH_MAX);
@@ -112,7 +124,7 @@ async fn write(
             let mut unanswered = unanswered.lock();
             ready.drain(..).map(|waiting| unanswered.tag(waiting)).collect()
         };
-        if requests.send(SubmitRequest { items }).await.is_err() {
+        if requests.send(PackedRequest { items }).await.is_err() {
             return;
         }
     }
@@ -135,10 +147,7 @@ async fn gather(queue: &mut mpsc::Receiver<Waiting>, ready: &mut Vec<Waiting>) {
     }
 }
 
-async fn read(
-    mut answers: Streaming<onsale_proto::allocator::SubmitResponse>,
-    unanswered: Arc<Mutex<Unanswered>>,
-) {
+async fn read(mut answers: Streaming<SubmitResponse>, unanswered: Arc<Mutex<Unanswered>>) {
     while let Ok(Some(response)) = answers.message().await {
         let mut unanswered = unanswered.lock();
         for answer in response.answers {
@@ -148,13 +157,14 @@ async fn read(
 }
 
 impl Unanswered {
-    fn tag(&mut self, waiting: Waiting) -> SubmitItem {
+    fn tag(&mut self, mut waiting: Waiting) -> PackedItem {
         let place = self.free.pop().unwrap_or_else(|| {
             self.places.push(None);
             self.places.len() - 1
         });
         self.places[place] = Some(waiting.answer);
-        SubmitItem { tag: place as u64, ..waiting.item }
+        waiting.item.tag = place as u64;
+        waiting.item
     }
 
     fn answer(&mut self, answer: SubmitAnswer) {

@@ -8,6 +8,7 @@ mod cluster;
 mod config;
 mod demo;
 mod exit;
+mod memory;
 mod node;
 mod roles;
 mod stop;
@@ -22,11 +23,8 @@ use crate::{
     exit::{Exit, Failed},
 };
 
-/// Measured: see `docs/adr/0004-what-made-a-hold-cheaper.md`.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
+    memory::keep_what_was_freed();
     let cli = Cli::parse();
     match run(cli) {
         Ok(exit) => exit.into(),

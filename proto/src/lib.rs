@@ -7,6 +7,7 @@
 pub mod error;
 pub mod id;
 pub mod keyed;
+pub mod packed;
 pub mod ticket_code;
 pub mod time;
 

@@ -3,6 +3,7 @@
 //! The only place that knows openraft; its types end here (design D1). Must never answer for the
 //! state: that is the shard's part.
 
+mod append_stream;
 mod codec;
 mod lead;
 pub mod log_store;

@@ -1,10 +1,11 @@
 //! Owns how a replica calls its peers: one call at a time per shard and peer, over channels that
 //! all shards of the node share.
 //!
-//! openraft gives an append one heartbeat's time and drops it. Here the call goes on, the next one
-//! waits for it, and what it was answered is remembered: a large entry gets through a slow link
-//! once, and a slow peer is not sent it again and again. Must never hang: every call has an end of
-//! its own.
+//! openraft gives an append one heartbeat's time and drops it. Here it stays on its way, the next
+//! one waits for it, and what it was answered is remembered: a large entry gets through a slow link
+//! once, and a slow peer is not sent it again and again. That more is committed is told without
+//! waiting, as long as the peer answers otherwise. Must never hang: every call has an end of its
+//! own.
 
 use std::{
     collections::BTreeMap, future::Future, io, os::unix::fs::FileExt as _, sync::Arc,
@@ -28,11 +29,15 @@ use openraft::{
     },
 };
 use parking_lot::Mutex;
-use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout},
+};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, transport::Channel};
 
 use super::{
+    append_stream::{AppendStream, Sent},
     codec,
     lead::Lead,
     snapshot::SnapshotFile,
@@ -40,12 +45,13 @@ use super::{
 };
 use crate::{
     limits::{
-        APPEND_TIMEOUT, SNAPSHOT_PIECE_BYTES, SNAPSHOT_PIECES_MAX, SNAPSHOT_TIMEOUT, VOTE_TIMEOUT,
+        COMMIT_TOLD_AFTER_MAX, SNAPSHOT_PIECE_BYTES, SNAPSHOT_PIECES_MAX, SNAPSHOT_TIMEOUT,
+        VOTE_TIMEOUT,
     },
     shard::log_time::Clocks,
 };
 
-type Client = RaftServiceClient<Channel>;
+pub(super) type Client = RaftServiceClient<Channel>;
 type CallError = RPCError<u64, Member, RaftError<u64>>;
 
 /// The channels of a node to its peers, shared by all its shards.
@@ -133,7 +139,8 @@ impl Peers {
 
     fn request(&self, shard: u16, payload: Bytes) -> RaftRequest {
         let cluster = self.inner.cluster.clone();
-        RaftRequest { shard: shard.into(), payload, clock_ms: self.inner.clocks.wall_ms(), cluster }
+        let clock_ms = self.inner.clocks.wall_ms();
+        RaftRequest { shard: shard.into(), payload, clock_ms, cluster, ..RaftRequest::default() }
     }
 }
 
@@ -151,24 +158,14 @@ pub(super) struct Connection {
     peer: Option<Peer>,
     shard: u16,
     target: u64,
-    /// An append that openraft gave up and that is still on its way.
-    under_way: Option<UnderWay>,
-    /// One that it gave up and that got through.
+    /// Opened by the first append, and by the next one after it broke.
+    stream: Option<AppendStream>,
+    /// When the peer last answered.
+    answered_at: Option<Instant>,
+    /// The greatest commit that was sent.
+    commit_told: Option<LogId>,
+    /// An append that openraft gave up and that got through.
     landed: Option<Sent>,
-}
-
-/// What an append carried.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Sent {
-    vote: Vote,
-    prev: Option<LogId>,
-    /// Of the last entry that fitted; none for a heartbeat.
-    last: Option<LogId>,
-}
-
-struct UnderWay {
-    sent: Sent,
-    task: JoinHandle<Result<RaftResponse, Status>>,
 }
 
 impl RaftNetworkFactory<TypeConfig> for Network {
@@ -180,7 +177,17 @@ impl RaftNetworkFactory<TypeConfig> for Network {
             tracing::error!(node = target, %failure, "a member cannot be called");
         }
         let (peers, shard, lead) = (self.peers.clone(), self.shard, self.lead.clone());
-        Connection { peers, lead, peer: peer.ok(), shard, target, under_way: None, landed: None }
+        Connection {
+            peers,
+            lead,
+            peer: peer.ok(),
+            shard,
+            target,
+            stream: None,
+            answered_at: None,
+            commit_told: None,
+            landed: None,
+        }
     }
 }
 
@@ -190,8 +197,8 @@ impl RaftNetwork<TypeConfig> for Connection {
         rpc: AppendEntriesRequest<TypeConfig>,
         _option: RPCOption,
     ) -> Result<AppendEntriesResponse<u64>, CallError> {
-        if self.under_way.is_some() {
-            // Its failure is no news: this call will meet it, too.
+        if self.stream.as_ref().is_some_and(AppendStream::owes_answer) {
+            // openraft gave it up. Its failure is no news: this call will meet it, too.
             if let Ok((sent, AppendEntriesResponse::Success)) = self.finish().await {
                 self.landed = Some(sent);
             }
@@ -199,16 +206,19 @@ impl RaftNetwork<TypeConfig> for Connection {
         if let Some(answer) = self.landed.and_then(|sent| known_answer(&sent, &rpc)) {
             return Ok(answer);
         }
-        let mut client = self.peer()?.appends;
         let (payload, taken) = codec::encode_append(&rpc);
+        let only_told = self.may_only_be_told(&rpc);
+        let request = RaftRequest { quiet: only_told, ..self.peers.request(self.shard, payload) };
+        let stream = self.stream()?;
+        if only_told && stream.tell(request.clone()) {
+            self.commit_told = rpc.leader_commit;
+            return Ok(AppendEntriesResponse::Success);
+        }
         let last = taken.checked_sub(1).and_then(|at| rpc.entries.get(at)).map(|e| e.log_id);
         let sent = Sent { vote: rpc.vote, prev: rpc.prev_log_id, last };
-        let request = self.peers.request(self.shard, payload);
-        let task = tokio::spawn(async move {
-            let called = timeout(APPEND_TIMEOUT, client.append_entries(request)).await;
-            called.map_err(|_| timed_out())?.map(tonic::Response::into_inner)
-        });
-        self.under_way = Some(UnderWay { sent, task });
+        let asked = stream.ask(sent, RaftRequest { quiet: false, ..request });
+        asked.map_err(|status| self.broken(&status))?;
+        self.commit_told = self.commit_told.max(rpc.leader_commit);
         match self.finish().await?.1 {
             AppendEntriesResponse::Success if taken < rpc.entries.len() => {
                 Ok(AppendEntriesResponse::PartialSuccess(last))
@@ -278,19 +288,39 @@ fn known_answer(
 }
 
 impl Connection {
+    /// Whether an append only says that more is committed, to a peer that answered just now. The
+    /// next answer says all that this one's would, and until then openraft could not send entries.
+    fn may_only_be_told(&self, rpc: &AppendEntriesRequest<TypeConfig>) -> bool {
+        rpc.entries.is_empty()
+            && rpc.leader_commit > self.commit_told
+            && self.answered_at.is_some_and(|at| at.elapsed() < COMMIT_TOLD_AFTER_MAX)
+    }
+
+    #[allow(clippy::result_large_err)]
+    fn stream(&mut self) -> Result<&mut AppendStream, CallError> {
+        let peer = self.peer()?;
+        Ok(self.stream.get_or_insert_with(|| AppendStream::open(peer.appends)))
+    }
+
     /// Waits for the append under way; dropped meanwhile, it stays under way.
     #[allow(clippy::result_large_err)]
     async fn finish(&mut self) -> Result<(Sent, AppendEntriesResponse<u64>), CallError> {
-        let Some(UnderWay { sent, task }) = &mut self.under_way else {
-            return Err(network(&io::Error::other("nothing is under way")));
+        let (sent, answer) = match self.stream()?.answer().await {
+            Ok(answered) => answered,
+            Err(status) => return Err(self.broken(&status)),
         };
-        let (sent, answer) = (*sent, task.await);
-        self.under_way = None;
-        let answer = answer.map_err(|error| network(&error))?.map_err(|e| failed(&e))?;
+        self.answered_at = Some(Instant::now());
         self.heard(&answer);
         let answer =
             codec::decode_append_answer(answer.payload).map_err(|error| network(&error))?;
         Ok((sent, answer))
+    }
+
+    /// The stream ends here, with the answer that it may owe; the next append opens another one.
+    fn broken(&mut self, status: &Status) -> CallError {
+        self.stream = None;
+        self.answered_at = None;
+        failed(status)
     }
 
     // openraft asks for this error as it is.
@@ -350,7 +380,7 @@ async fn read_piece(file: Arc<SnapshotFile>, offset: u64) -> io::Result<Bytes> {
     reading.await.map_err(io::Error::other)?
 }
 
-fn timed_out() -> Status {
+pub(super) fn timed_out() -> Status {
     Status::deadline_exceeded("no answer in time")
 }
 
@@ -394,7 +424,8 @@ mod tests {
     #[test]
     fn entries_that_got_through_late_are_not_sent_again() {
         let vote = Vote::new_committed(3, 1);
-        let landed = Sent { vote, prev: Some(log_id(4)), last: Some(log_id(6)) };
+        let (prev, last) = (Some(log_id(4)), Some(log_id(6)));
+        let landed = Sent { vote, prev, last };
         let answer = |rpc| known_answer(&landed, &rpc);
         assert!(matches!(answer(append(3, 4, 6)), Some(AppendEntriesResponse::Success)));
         let more = answer(append(3, 4, 9));
@@ -407,7 +438,8 @@ mod tests {
     #[test]
     fn what_got_through_says_nothing_of_other_terms_places_or_fewer_entries() {
         let vote = Vote::new_committed(3, 1);
-        let landed = Sent { vote, prev: Some(log_id(4)), last: Some(log_id(6)) };
+        let (prev, last) = (Some(log_id(4)), Some(log_id(6)));
+        let landed = Sent { vote, prev, last };
         for rpc in [append(4, 4, 6), append(3, 5, 6), append(3, 4, 5), append(3, 4, 4)] {
             assert!(known_answer(&landed, &rpc).is_none(), "{rpc:?}");
         }

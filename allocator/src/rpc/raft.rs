@@ -6,6 +6,10 @@
 use std::{path::PathBuf, time::Duration};
 
 use bytes::Bytes;
+use futures_util::{
+    StreamExt as _,
+    stream::{self, BoxStream},
+};
 use onsale_mesh::Deadline;
 use onsale_proto::{
     Code,
@@ -17,7 +21,6 @@ use onsale_proto::{
 use onsale_state::Batch;
 use prost::Message as _;
 use tokio::{io::AsyncWriteExt as _, sync::watch};
-use tokio_stream::StreamExt as _;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{convert, deadline::deadline};
@@ -64,7 +67,14 @@ impl RaftApi {
 
     fn answer(&self, from: u64, clock_ms: u64, payload: Bytes) -> Response<RaftResponse> {
         self.clocks.heard(from, clock_ms);
-        Response::new(RaftResponse { payload, clock_ms: self.clocks.wall_ms() })
+        Response::new(RaftResponse { payload, clock_ms: self.clocks.wall_ms(), number: 0 })
+    }
+
+    async fn append(&self, request: RaftRequest) -> Result<RaftResponse, Status> {
+        let group = self.group(&request)?;
+        let (from, answer) = group.replica().answer_append(request.payload).await?;
+        let answer = self.answer(from, request.clock_ms, answer).into_inner();
+        Ok(RaftResponse { number: request.number, ..answer })
     }
 
     async fn receive(&self, pieces: &mut Streaming<RaftRequest>) -> Result<Bytes, Status> {
@@ -106,14 +116,25 @@ impl Drop for Unfinished {
 
 #[tonic::async_trait]
 impl RaftService for RaftApi {
+    type AppendEntriesStream = BoxStream<'static, Result<RaftResponse, Status>>;
+
     async fn append_entries(
         &self,
-        request: Request<RaftRequest>,
-    ) -> Result<Response<RaftResponse>, Status> {
-        let request = request.into_inner();
-        let group = self.group(&request)?;
-        let (from, answer) = group.replica().answer_append(request.payload).await?;
-        Ok(self.answer(from, request.clock_ms, answer))
+        request: Request<Streaming<RaftRequest>>,
+    ) -> Result<Response<Self::AppendEntriesStream>, Status> {
+        let both = (self.clone(), request.into_inner());
+        let answers = stream::unfold(both, |(api, mut requests)| async move {
+            loop {
+                let (quiet, answer) = match requests.next().await? {
+                    Ok(request) => (request.quiet, api.append(request).await),
+                    Err(status) => (false, Err(status)),
+                };
+                if !quiet || answer.is_err() {
+                    return Some((answer, (api, requests)));
+                }
+            }
+        });
+        Ok(Response::new(answers.boxed()))
     }
 
     async fn vote(&self, request: Request<RaftRequest>) -> Result<Response<RaftResponse>, Status> {

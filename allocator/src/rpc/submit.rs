@@ -120,15 +120,17 @@ fn answers(
     flow: Arc<Flow>,
     reading: Reading,
 ) -> impl Stream<Item = Result<SubmitResponse, Status>> + Send {
-    let ready: Vec<SubmitAnswer> = Vec::new();
-    stream::unfold((flow, reading, ready), |(flow, mut reading, mut ready)| async move {
+    let state = (flow, reading, Vec::new(), Vec::new());
+    stream::unfold(state, |(flow, mut reading, mut ready, mut answers)| async move {
         while ready.is_empty() {
             let ended = reading.0.is_finished();
             if ended && flow.unanswered.load(Ordering::Acquire) == 0 {
                 return None;
             }
             tokio::select! {
-                answers = flow.collector.take() => ready.extend(answers.into_iter().map(said)),
+                () = flow.collector.take(&mut answers) => {
+                    ready.extend(answers.drain(..).map(said));
+                }
                 () = flow.refused_ready.notified() => ready.append(&mut flow.refused.lock()),
                 _ = &mut reading.0, if !ended => {}
             }
@@ -138,7 +140,7 @@ fn answers(
         flow.unanswered.fetch_sub(count, Ordering::AcqRel);
         flow.unanswered_of_all.decrement(count as f64);
         flow.room.notify_one();
-        Some((Ok(SubmitResponse { answers: ready }), (flow, reading, rest)))
+        Some((Ok(SubmitResponse { answers: ready }), (flow, reading, rest, answers)))
     })
 }
 

@@ -61,12 +61,14 @@ impl Collector {
         self.ready.notify_one();
     }
 
-    /// Waits for answers and takes all there are. For one reader. Cancel safe.
-    pub async fn take(&self) -> Vec<Answer> {
+    /// Waits for answers and takes all there are into an empty list, whose room the next ones
+    /// get. For one reader. Cancel safe.
+    pub async fn take(&self, into: &mut Vec<Answer>) {
+        debug_assert!(into.is_empty(), "answers would be given back");
         loop {
-            let answers = std::mem::take(&mut *self.answers.lock());
-            if !answers.is_empty() {
-                return answers;
+            std::mem::swap(&mut *self.answers.lock(), into);
+            if !into.is_empty() {
+                return;
             }
             self.ready.notified().await;
         }
@@ -351,17 +353,21 @@ mod tests {
         collector.put(answer(1));
         collector.put(answer(2));
         collector.ready.notify_one();
-        let tags: Vec<u64> = collector.take().await.iter().map(|answer| answer.tag).collect();
+        let mut answers = Vec::new();
+        collector.take(&mut answers).await;
+        let tags: Vec<u64> = answers.drain(..).map(|answer| answer.tag).collect();
         assert_eq!(tags, [1, 2]);
         collector.answer(answer(3));
-        assert_eq!(collector.take().await.len(), 1);
+        collector.take(&mut answers).await;
+        assert_eq!(answers.len(), 1);
     }
 
     #[tokio::test]
     async fn a_command_that_is_dropped_on_the_way_is_answered_unknown() {
         let collector = Arc::new(Collector::default());
         drop(Reply::many(7, 1, collector.clone()));
-        let answers = collector.take().await;
+        let mut answers = Vec::new();
+        collector.take(&mut answers).await;
         assert_eq!(answers[0].tag, 7);
         assert_eq!(answers[0].decided, Err(ProposeError::Unknown));
         let (sender, receiver) = oneshot::channel();

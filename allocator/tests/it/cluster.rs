@@ -182,9 +182,10 @@ fn a_full_queue_refuses_at_once_and_a_command_over_its_time_is_never_applied() {
             let command = Command { not_after_ms: 0, kind };
             group.submit(seat.into(), command, patient(), &collector);
         }
-        let mut answers = Vec::new();
+        let (mut answers, mut taken) = (Vec::new(), Vec::new());
         while answers.len() < 400 {
-            answers.extend(collector.take().await);
+            collector.take(&mut taken).await;
+            answers.append(&mut taken);
         }
         let done = answers.iter().filter(|answer| answer.decided.is_ok()).count();
         let refused = answers.iter().filter(|a| a.decided == Err(ProposeError::Overloaded));
@@ -193,8 +194,8 @@ fn a_full_queue_refuses_at_once_and_a_command_over_its_time_is_never_applied() {
         let late = convert::command(hold(1, 1, 999, &[399], 0), 1).expect("a command");
         let late = Command { not_after_ms: 0, kind: late };
         group.submit(7, late, Deadline::after(Duration::ZERO), &collector);
-        let answers = collector.take().await;
-        assert_eq!(answers[0].decided, Err(ProposeError::NotLeader(1)));
+        collector.take(&mut taken).await;
+        assert_eq!(taken[0].decided, Err(ProposeError::NotLeader(1)));
         let holds = group.read(|shard| shard.hold_ids().len());
         assert_eq!(holds, done, "what was not acknowledged here is not held");
     });
