@@ -114,8 +114,9 @@ impl State {
 
     /// Whether an idle shard needs an entry so that time does its work.
     pub(super) fn time_is_due(&self, now_ms: u64, idle: Duration) -> bool {
-        let due_at_ms = self.shard.lock().next_due_at_ms();
-        due_at_ms.is_some_and(|due| due <= now_ms || idle >= LIVE_TICK_INTERVAL)
+        let shard = self.shard.lock();
+        let is_due = shard.next_due_at_ms().is_some_and(|due| due <= now_ms);
+        is_due || (idle >= LIVE_TICK_INTERVAL && shard.is_waited_for())
     }
 
     fn refresh_views(&self, shard: &Shard) {
@@ -402,5 +403,84 @@ async fn watch_leader(no: ShardNo, replica: Replica, metrics: ShardMetrics) {
         if !changes.next().await {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use onsale_state::{
+        Batch, CommandKind, HoldId,
+        command::{
+            Focus, Hold, HoldItem, Idempotency, OpenOnsale, PutChannel, Rules, SectionKind,
+            SectionSpec, Selection, Wish,
+        },
+    };
+
+    use super::*;
+
+    const NOW_MS: u64 = 1_000_000;
+    const RELEASE_AT_MS: u64 = NOW_MS + 100 * 24 * 3_600 * 1_000;
+
+    fn idempotency(key: u128) -> Idempotency {
+        Idempotency { key, request: 1, buyer: 1, buyer_is_new: false }
+    }
+
+    fn club() -> CommandKind {
+        let kind = SectionKind::GeneralAdmission { capacity: 50 };
+        let key = "F".into();
+        CommandKind::OpenOnsale(Box::new(OpenOnsale {
+            event: 1,
+            event_id: "evt_1".into(),
+            revision: 1,
+            currency: *b"EUR",
+            onsale_at_ms: 0,
+            prices_minor: vec![5_000],
+            offer: None,
+            sections: vec![SectionSpec { key, category: 0, kind, focus: Focus::default() }],
+            rules: Rules { seats_per_order_max: 4, hold_ttl_ms: 60_000, ..Rules::default() },
+        }))
+    }
+
+    fn set_aside() -> CommandKind {
+        CommandKind::PutChannel(Box::new(PutChannel {
+            event: 1,
+            idempotency: idempotency(1),
+            key: "fans".into(),
+            key_hash: None,
+            places: Selection { seats: Vec::new(), areas: vec![(0, 10)] },
+            release_at_ms: Some(RELEASE_AT_MS),
+            general_too: false,
+        }))
+    }
+
+    fn hold() -> CommandKind {
+        CommandKind::Hold(Hold {
+            event: 1,
+            hold: HoldId(1 << 100),
+            idempotency: idempotency(2),
+            items: [HoldItem::BestAvailable(Wish { quantity: 1, ..Wish::default() })].into(),
+            terms: None,
+        })
+    }
+
+    #[test]
+    fn an_idle_shard_is_ticked_for_holds_and_not_for_an_allotment_that_ends_in_months() {
+        let shard = Shard::new(1, 1, onsale_state::Limits::default());
+        let state = State::new(1, shard, Clocks::default(), ShardMetrics::new(1));
+        let apply = |index, kind| {
+            let commands = vec![Command { not_after_ms: u64::MAX, kind }];
+            let (mut outcomes, mut changes) = (Vec::new(), Vec::new());
+            let batch = Batch { log_time_ms: NOW_MS, commands };
+            state.shard.lock().apply(index, &batch, &mut outcomes, &mut changes);
+            assert!(outcomes.iter().all(|outcome| outcome.result.is_ok()), "{outcomes:?}");
+        };
+        apply(1, club());
+        apply(2, set_aside());
+        let long = LIVE_TICK_INTERVAL * 10;
+        assert!(!state.time_is_due(NOW_MS + 10_000, long));
+        assert!(state.time_is_due(RELEASE_AT_MS, Duration::ZERO));
+        apply(3, hold());
+        assert!(state.time_is_due(NOW_MS + 10_000, long));
+        assert!(!state.time_is_due(NOW_MS + 10_000, LIVE_TICK_INTERVAL / 2));
     }
 }

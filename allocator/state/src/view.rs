@@ -175,6 +175,12 @@ impl Shard {
         ends.into_iter().chain(job).min()
     }
 
+    /// Does anybody wait for time to pass: for a hold to end, or for a job? An allotment that is
+    /// released in months keeps nobody waiting.
+    pub fn is_waited_for(&self) -> bool {
+        self.holds.alive > 0 || self.jobs.len() > 0
+    }
+
     /// An event on sale here.
     pub fn event(&self, event: EventNo) -> Option<&EventState> {
         self.known_event_slot(event).map(|slot| &self.events[slot as usize])
