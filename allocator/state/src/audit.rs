@@ -190,10 +190,6 @@ fn put_rejection(out: &mut Vec<u8>, rejection: &Rejection, now: u64) {
             out.push(137);
             put_varint(out, (*seats_max).into());
         }
-        Rejection::SeatUnavailable { seats } => {
-            out.push(138);
-            put_seats(out, seats);
-        }
         Rejection::SoldOut { held_may_return_at_ms } => {
             out.push(139);
             put_opt_varint(out, *held_may_return_at_ms);
@@ -208,6 +204,37 @@ fn put_rejection(out: &mut Vec<u8>, rejection: &Rejection, now: u64) {
             put_varint(out, *in_force);
         }
         Rejection::WrongShard => out.push(143),
+        Rejection::ChannelForbidden => out.push(151),
+        Rejection::OrderUnconfirmed => out.push(147),
+        Rejection::PriceDiffers { price_minor, other_minor } => {
+            out.push(148);
+            put_varint(out, *price_minor);
+            put_varint(out, *other_minor);
+        }
+        Rejection::SeatUnavailable { .. }
+        | Rejection::SeatsSold { .. }
+        | Rejection::SeatsNotKilled { .. }
+        | Rejection::CapacityBelowTaken { .. }
+        | Rejection::AllotmentUnavailable { .. }
+        | Rejection::CompanionWithoutAccessible { .. }
+        | Rejection::OrphanSeats { .. } => put_places_rejection(out, rejection),
+        Rejection::CodeInvalid { .. }
+        | Rejection::CodeUsedUp
+        | Rejection::HoardingLimitReached { .. }
+        | Rejection::QuotaExhausted { .. }
+        | Rejection::QuotaBelowTaken { .. } => {
+            put_rule_rejection(out, rejection);
+        }
+    }
+}
+
+/// Those that say which places.
+fn put_places_rejection(out: &mut Vec<u8>, rejection: &Rejection) {
+    match rejection {
+        Rejection::SeatUnavailable { seats } => {
+            out.push(138);
+            put_seats(out, seats);
+        }
         Rejection::SeatsSold { seats, areas } => {
             out.push(144);
             put_seats(out, seats);
@@ -222,24 +249,10 @@ fn put_rejection(out: &mut Vec<u8>, rejection: &Rejection, now: u64) {
             out.push(146);
             put_areas(out, areas);
         }
-        Rejection::ChannelForbidden => out.push(151),
         Rejection::AllotmentUnavailable { seats, areas } => {
             out.push(152);
             put_seats(out, seats);
             put_areas(out, areas);
-        }
-        Rejection::OrderUnconfirmed => out.push(147),
-        Rejection::PriceDiffers { price_minor, other_minor } => {
-            out.push(148);
-            put_varint(out, *price_minor);
-            put_varint(out, *other_minor);
-        }
-        Rejection::CodeInvalid { .. }
-        | Rejection::CodeUsedUp
-        | Rejection::HoardingLimitReached { .. }
-        | Rejection::QuotaExhausted { .. }
-        | Rejection::QuotaBelowTaken { .. } => {
-            put_rule_rejection(out, rejection);
         }
         Rejection::CompanionWithoutAccessible { seats } => {
             out.push(162);
@@ -250,6 +263,7 @@ fn put_rejection(out: &mut Vec<u8>, rejection: &Rejection, now: u64) {
             put_seats(out, seats);
             put_seats(out, mend);
         }
+        _ => panic!("another rejection"),
     }
 }
 

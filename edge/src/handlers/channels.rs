@@ -228,6 +228,23 @@ pub(crate) fn read_entry(object: &Object<'_>, faults: &mut Faults) -> Option<Cha
     Some(ChannelEntry { key: key.to_owned(), key_hash: Bytes::new() })
 }
 
+/// The channel that a form names, with the secret typed beside it.
+pub(crate) fn typed_entry(
+    event_id: &str,
+    (key, given): (&str, &str),
+    secret: &Secret,
+) -> Result<Option<ChannelEntry>, Problem> {
+    if key.is_empty() {
+        return Ok(None);
+    }
+    if key.chars().count() > limits::CHANNEL_KEY_CHARS_MAX || !is_key(key) {
+        return Err(Problem::field("channel", KEY_REMEDY));
+    }
+    let given = Some(given).filter(|given| !given.is_empty());
+    let key_hash = key_hash(secret, (event_id, key), given);
+    Ok(Some(ChannelEntry { key: key.to_owned(), key_hash }))
+}
+
 /// With the secret that the request brings in its header.
 pub(crate) fn unlock(
     entry: &mut ChannelEntry,

@@ -136,6 +136,15 @@ pub(crate) fn read_code(object: &Object<'_>, faults: &mut Faults) -> Option<Stri
     object.text("code", 1..=limits::CODE_CHARS_MAX, faults).map(normalise_code)
 }
 
+/// The code typed into a form, in the one spelling.
+pub(crate) fn typed_code(text: &str) -> Result<Option<String>, Problem> {
+    if text.chars().count() > limits::CODE_CHARS_MAX {
+        let most = limits::CODE_CHARS_MAX;
+        return Err(Problem::field("code", format!("must have at most {most} characters")));
+    }
+    Ok(Some(normalise_code(text)).filter(|code| !code.is_empty()))
+}
+
 /// How a code travels; empty where there is none.
 pub(crate) fn hash(edge: &Edge, event_id: &str, code: Option<&str>) -> Bytes {
     let hash = |code| edge.secret.code_hash(event_id, code).to_be_bytes();

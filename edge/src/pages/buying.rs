@@ -55,7 +55,7 @@ pub(crate) async fn reserve(edge: Arc<Edge>, request: Request) -> Result<Reply, 
     let key = form_key(&form)?;
     let event_id = request.param(0);
     let view = edge.documents.get(event_id, request.deadline).await?;
-    let wishes = wish_form::wishes(&view, &form)?;
+    let wishes = wish_form::wishes(&view, &form, &edge.secret)?;
     let (key, session) = identify(&edge, &request, event_id, key);
     let granted = reserve::hold(&edge, &view, &wishes, (key, &session), request.deadline).await?;
     let path = format!("/holds/{}", id::format(id::HOLD, granted.hold));

@@ -2,9 +2,12 @@
 //!
 //! Must never guess: a number that is not clear is refused with the field that is not.
 
+use onsale_proto::keyed::Secret;
+
 use crate::{
     event_view::EventView,
     handlers::{
+        channels, codes,
         mix::Mix,
         wish::{Choice, Wish, Wishes},
     },
@@ -19,7 +22,7 @@ pub(super) fn type_field(key: &str) -> String {
 }
 
 /// What the form asks for.
-pub(super) fn wishes(view: &EventView, form: &Form) -> Result<Wishes, Problem> {
+pub(super) fn wishes(view: &EventView, form: &Form, secret: &Secret) -> Result<Wishes, Problem> {
     let mix = mix(view, form)?;
     let companions = count(form, "companions")?;
     let accessible = form.get("accessible").is_some();
@@ -46,13 +49,16 @@ pub(super) fn wishes(view: &EventView, form: &Form) -> Result<Wishes, Problem> {
     let split = form.get("split").is_some();
     let choice =
         Choice { quantity, category, section, accessible, companions, split, ..Choice::default() };
+    let event_id = view.document.event_id.clone();
+    let typed = |name| form.get(name).unwrap_or("").trim();
+    let channel = (typed("channel"), typed("channel_key"));
     Ok(Wishes {
-        event_id: view.document.event_id.clone(),
+        channel: channels::typed_entry(&event_id, channel, secret)?,
+        code: codes::typed_code(typed("code"))?,
+        event_id,
         items: vec![Wish::Places(choice)],
         types: vec![mix],
         listed: false,
-        channel: None,
-        code: None,
     })
 }
 

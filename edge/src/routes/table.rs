@@ -5,7 +5,7 @@
 use http::Method;
 use onsale_proto::Code;
 
-use super::{Auth, BodyUse, Class, KeyUse, Route};
+use super::{Auth, BodyUse, Class, Handler, KeyUse, Route};
 use crate::{
     auth::Role,
     handlers::{
@@ -34,7 +34,7 @@ fn get(
     path: &'static str,
     operation: &'static str,
     summary: &'static str,
-    handler: super::Handler,
+    handler: Handler,
 ) -> Route {
     Route::new(Method::GET, path, operation, summary, handler)
 }
@@ -43,7 +43,7 @@ fn post(
     path: &'static str,
     operation: &'static str,
     summary: &'static str,
-    handler: super::Handler,
+    handler: Handler,
 ) -> Route {
     Route::new(Method::POST, path, operation, summary, handler)
 }
@@ -377,22 +377,49 @@ fn supporting() -> Vec<Route> {
     ]
 }
 
+/// What the form of an event's page may say, beside a number for each ticket type.
+const RESERVE_FIELDS: [&str; 9] = [
+    "quantity",
+    "where",
+    "split",
+    "accessible",
+    "companions",
+    "code",
+    "channel",
+    "channel_key",
+    "key",
+];
+
+fn page(
+    path: &'static str,
+    operation: &'static str,
+    summary: &'static str,
+    handler: Handler,
+) -> Route {
+    get(path, operation, summary, handler).class(Class::Page).answers_with(
+        200,
+        "The page",
+        "text/html",
+    )
+}
+
+fn form(
+    path: &'static str,
+    operation: &'static str,
+    summary: &'static str,
+    fields: &'static [&'static str],
+    handler: Handler,
+) -> Route {
+    post(path, operation, summary, handler)
+        .class(Class::Page)
+        .body(BodyUse::Form(fields))
+        .answers_with(303, "Look there", "")
+        .codes(&[Code::Forbidden])
+        .changes()
+}
+
 fn pages() -> Vec<Route> {
-    const HTML: &str = "text/html";
-    let page = |path, operation, summary, handler| {
-        get(path, operation, summary, handler)
-            .class(Class::Page)
-            .answers_with(200, "The page", HTML)
-    };
-    let form = |path, operation, summary, fields, handler| {
-        post(path, operation, summary, handler)
-            .class(Class::Page)
-            .body(BodyUse::Form(fields))
-            .answers_with(303, "Look there", "")
-            .codes(&[Code::Forbidden])
-            .changes()
-    };
-    vec![
+    let mut pages = vec![
         page("/", "listPage", "Events, for people", handler!(pages::events::list))
             .query(&["q", "city", "category", "cursor"]),
         page(
@@ -405,9 +432,28 @@ fn pages() -> Vec<Route> {
             "/events/{event_id}/reserve",
             "reserveForm",
             "Holds seats from the event's page",
-            &["quantity", "where", "accessible", "key"],
+            &RESERVE_FIELDS,
             handler!(pages::buying::reserve),
         ),
+        page(
+            "/problems/{code}",
+            "problemPage",
+            "What an error code means",
+            handler!(pages::reference::problem),
+        ),
+        page("/docs", "docsPage", "This interface, for people", handler!(pages::reference::docs)),
+        get("/assets/style.css", "styleSheet", "How pages look", handler!(pages::reference::style))
+            .answers_with(200, "The style sheet", "text/css"),
+        get("/assets/icon.svg", "icon", "The pages' icon", handler!(pages::reference::icon))
+            .answers_with(200, "The icon", "image/svg+xml"),
+    ];
+    pages.extend(pages_of_a_purchase());
+    pages
+}
+
+/// The way from a hold to its tickets.
+fn pages_of_a_purchase() -> Vec<Route> {
+    vec![
         page(
             "/holds/{hold_id}",
             "holdPage",
@@ -441,16 +487,5 @@ fn pages() -> Vec<Route> {
             "An order and its tickets, for people",
             handler!(pages::order::order),
         ),
-        page(
-            "/problems/{code}",
-            "problemPage",
-            "What an error code means",
-            handler!(pages::reference::problem),
-        ),
-        page("/docs", "docsPage", "This interface, for people", handler!(pages::reference::docs)),
-        get("/assets/style.css", "styleSheet", "How pages look", handler!(pages::reference::style))
-            .answers_with(200, "The style sheet", "text/css"),
-        get("/assets/icon.svg", "icon", "The pages' icon", handler!(pages::reference::icon))
-            .answers_with(200, "The icon", "image/svg+xml"),
     ]
 }

@@ -9,6 +9,7 @@ mod channels;
 #[allow(dead_code)]
 mod client;
 mod cluster;
+mod code_pages;
 mod codes;
 mod hoarding;
 mod nodes;
@@ -16,6 +17,7 @@ mod offers;
 mod oversell;
 mod processes;
 mod purchase;
+mod release_kill;
 mod rolling;
 mod staff;
 mod support;

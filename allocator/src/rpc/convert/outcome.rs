@@ -75,10 +75,6 @@ pub fn rejection(rejection: &Rejection) -> Failure {
         Rejection::ChannelForbidden => {
             fail(Code::ChannelForbidden, "there is no such channel, or its key is another")
         }
-        Rejection::AllotmentUnavailable { seats, areas } => {
-            let detail = "these are held, sold, withdrawn or another channel's";
-            with_places(Code::SeatUnavailable, detail, seats, areas)
-        }
         Rejection::NotOnSale { onsale_at_ms } => {
             at(Code::NotOnSale, "the event opens later", Some(*onsale_at_ms))
         }
@@ -89,6 +85,46 @@ pub fn rejection(rejection: &Rejection) -> Failure {
         Rejection::ExtensionLimitReached => {
             fail(Code::ExtensionLimitReached, "the event allows no further extension")
         }
+        Rejection::SoldOut { held_may_return_at_ms } => {
+            at(Code::SoldOut, "nothing that fits is left", *held_may_return_at_ms)
+        }
+        Rejection::NotEnoughTogether { held_may_return_at_ms } => {
+            at(Code::NotEnoughTogether, "not that many are left together", *held_may_return_at_ms)
+        }
+        Rejection::StaleLease => {
+            fail(Code::Conflict, "the lease is over or the job is settled; lease again")
+        }
+        Rejection::StaleRevision { in_force } => {
+            fail(Code::Conflict, &format!("revision {in_force} is in force; start again from it"))
+        }
+        Rejection::OrderUnconfirmed => {
+            fail(Code::Conflict, "the order has failed, or its tickets are not signed yet")
+        }
+        Rejection::PriceDiffers { price_minor, other_minor } => fail(
+            Code::PriceDiffers,
+            &format!("the ticket's seat cost {price_minor}, the other costs {other_minor}"),
+        ),
+        Rejection::BuyerLimitReached { .. }
+        | Rejection::CodeInvalid { .. }
+        | Rejection::CodeUsedUp
+        | Rejection::HoardingLimitReached { .. }
+        | Rejection::QuotaExhausted { .. }
+        | Rejection::QuotaBelowTaken { .. } => rule_rejection(rejection),
+        Rejection::AllotmentUnavailable { .. }
+        | Rejection::CompanionWithoutAccessible { .. }
+        | Rejection::OrphanSeats { .. }
+        | Rejection::SeatUnavailable { .. }
+        | Rejection::SeatsSold { .. }
+        | Rejection::SeatsNotKilled { .. }
+        | Rejection::CapacityBelowTaken { .. } => place_rejection(rejection),
+        Rejection::WrongShard => fail(Code::NotFound, "this shard does not take such commands"),
+    }
+}
+
+/// Why an event's rules let a hold or a change not be.
+fn rule_rejection(rejection: &Rejection) -> Failure {
+    let fail = |code: Code, detail: &str| Failure::new(code, detail);
+    match rejection {
         Rejection::BuyerLimitReached { seats_max } => {
             fail(Code::BuyerLimitReached, &format!("the event allows one buyer {seats_max} seats"))
         }
@@ -98,6 +134,20 @@ pub fn rejection(rejection: &Rejection) -> Failure {
         }
         Rejection::HoardingLimitReached { holds_max, hold_seconds_max } => {
             hoarding_limit_reached(*holds_max, *hold_seconds_max)
+        }
+        Rejection::QuotaExhausted { quota } => quota_exhausted(quota),
+        Rejection::QuotaBelowTaken { quotas } => quotas_below_taken(quotas),
+        _ => unlisted(rejection),
+    }
+}
+
+/// Which places are not to be had.
+fn place_rejection(rejection: &Rejection) -> Failure {
+    let fail = |code: Code, detail: &str| Failure::new(code, detail);
+    match rejection {
+        Rejection::AllotmentUnavailable { seats, areas } => {
+            let detail = "these are held, sold, withdrawn or another channel's";
+            with_places(Code::SeatUnavailable, detail, seats, areas)
         }
         Rejection::CompanionWithoutAccessible { seats } => {
             let detail = "companion seats are sold with an accessible seat of their section";
@@ -117,27 +167,6 @@ pub fn rejection(rejection: &Rejection) -> Failure {
             failure.seats.clone_from(seats);
             failure
         }
-        Rejection::SoldOut { held_may_return_at_ms } => {
-            at(Code::SoldOut, "nothing that fits is left", *held_may_return_at_ms)
-        }
-        Rejection::NotEnoughTogether { held_may_return_at_ms } => {
-            at(Code::NotEnoughTogether, "not that many are left together", *held_may_return_at_ms)
-        }
-        Rejection::QuotaExhausted { quota } => quota_exhausted(quota),
-        Rejection::QuotaBelowTaken { quotas } => quotas_below_taken(quotas),
-        Rejection::StaleLease => {
-            fail(Code::Conflict, "the lease is over or the job is settled; lease again")
-        }
-        Rejection::StaleRevision { in_force } => {
-            fail(Code::Conflict, &format!("revision {in_force} is in force; start again from it"))
-        }
-        Rejection::OrderUnconfirmed => {
-            fail(Code::Conflict, "the order has failed, or its tickets are not signed yet")
-        }
-        Rejection::PriceDiffers { price_minor, other_minor } => fail(
-            Code::PriceDiffers,
-            &format!("the ticket's seat cost {price_minor}, the other costs {other_minor}"),
-        ),
         Rejection::SeatsSold { seats, areas } => {
             with_places(Code::SeatsSold, "what is sold stays its buyer's", seats, areas)
         }
@@ -148,8 +177,12 @@ pub fn rejection(rejection: &Rejection) -> Failure {
             let detail = "more is held, sold or withdrawn than would be left";
             with_places(Code::CapacityBelowTaken, detail, &[], areas)
         }
-        Rejection::WrongShard => fail(Code::NotFound, "this shard does not take such commands"),
+        _ => unlisted(rejection),
     }
+}
+
+fn unlisted(rejection: &Rejection) -> Failure {
+    Failure::new(Code::Internal, format!("{rejection:?} has no code"))
 }
 
 fn with_places(code: Code, detail: &str, seats: &[SeatNo], areas: &[AreaTaken]) -> Failure {
