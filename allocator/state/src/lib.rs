@@ -61,6 +61,7 @@ pub mod limits;
 pub mod order;
 pub mod outcome;
 pub mod read_ahead;
+mod row_names;
 mod seat_map;
 pub mod seat_word;
 

@@ -3,13 +3,11 @@
 //!
 //! Must never know what is held or sold.
 
-use hashbrown::HashMap;
-
 use crate::{
     command::{Focus, RowSpec, SectionKind, SectionSpec},
     ids::{CategoryNo, SeatNo, SectionNo},
     limits::{EVENT_CATEGORIES_MAX, EVENT_SEATS_MAX, EVENT_SECTIONS_MAX, NAME_BYTES_MAX},
-    slab::{FixedState, fixed_state},
+    row_names::RowNames,
 };
 
 /// An event's seat map.
@@ -21,7 +19,7 @@ pub struct SeatMap {
     plans: Vec<RowPlan>,
     /// The row of the first of every [`BLOCK`] seats.
     row_of_block: Vec<u32>,
-    rows_by_name: HashMap<Box<str>, u32, FixedState>,
+    row_names: RowNames,
     kinds: Vec<KindWord>,
     has_companions: bool,
     /// Sections in the order in which best available looks: by category, then as in the map.
@@ -161,16 +159,7 @@ impl SeatMap {
         if categories == 0 || categories > EVENT_CATEGORIES_MAX {
             return Err(("prices_minor", "must be 1 to 1,000"));
         }
-        let mut map = Self {
-            sections: Vec::with_capacity(specs.len()),
-            rows: Vec::new(),
-            plans: Vec::new(),
-            row_of_block: Vec::new(),
-            rows_by_name: HashMap::with_hasher(fixed_state()),
-            kinds: Vec::new(),
-            has_companions: false,
-            preference: Vec::new(),
-        };
+        let mut map = Self::with_room_for(specs);
         let mut places = 0u64;
         let mut keys: Vec<&str> = specs.iter().map(|spec| &*spec.key).collect();
         keys.sort_unstable();
@@ -198,13 +187,38 @@ impl SeatMap {
         });
         map.preference = (0..specs.len() as SectionNo).collect();
         map.preference.sort_by_key(|&no| (map.sections[usize::from(no)].category, no));
-        // A map never grows.
-        map.rows.shrink_to_fit();
-        map.plans.shrink_to_fit();
-        map.row_of_block.shrink_to_fit();
-        map.kinds.shrink_to_fit();
-        map.rows_by_name.shrink_to_fit();
         Ok(map)
+    }
+
+    /// An empty map with room for all of it: what growing would leave behind is a third of a map.
+    fn with_room_for(specs: &[SectionSpec]) -> Self {
+        let (mut rows, mut words, mut seats) = (0, 0, 0);
+        for spec in specs {
+            let SectionKind::Seated { rows: its } = &spec.kind else { continue };
+            rows += its.len();
+            words += its.iter().map(|row| usize::from(row.seats).div_ceil(64)).sum::<usize>();
+            seats += its.iter().map(|row| usize::from(row.seats)).sum::<usize>();
+        }
+        // Of a map that is refused no more than of one that is not.
+        let most = EVENT_SEATS_MAX as usize;
+        let (rows, words) = (rows.min(most), words.min(most));
+        Self {
+            sections: Vec::with_capacity(specs.len()),
+            rows: Vec::with_capacity(rows),
+            plans: Vec::with_capacity(rows + 1),
+            row_of_block: Vec::with_capacity(seats.min(most).div_ceil(BLOCK)),
+            row_names: RowNames::with_capacity(rows),
+            kinds: Vec::with_capacity(words),
+            has_companions: false,
+            preference: Vec::new(),
+        }
+    }
+
+    /// A row's section and label; of the section that is being added, its key.
+    fn named<'a>(&'a self, row: u32, adding: &'a str) -> (&'a str, &'a str) {
+        let row = &self.rows[row as usize];
+        let section = self.sections.get(usize::from(row.section));
+        (section.map_or(adding, |section| &section.key), &row.label)
     }
 
     fn add_section(&mut self, spec: &SectionSpec) -> Result<u64, MapError> {
@@ -251,10 +265,10 @@ impl SeatMap {
             return Err(("sections", "have more than 200,000 places"));
         }
         let row_no = self.rows.len() as u32;
-        // A name that two rows share would make a seat's id ambiguous, also through a dash in a
-        // section's key.
-        let name = format!("{}-{}", spec.key, row.label).into_boxed_str();
-        if self.rows_by_name.insert(name, row_no).is_some() {
+        let (mut names, adding) = (self.row_names.take(), &spec.key);
+        let is_new = names.add((row_no, adding, &row.label), |row| self.named(row, adding));
+        self.row_names = names;
+        if !is_new {
             return Err(("sections/rows/label", "makes two rows with one name"));
         }
         let first_word = self.kinds.len();
@@ -430,7 +444,8 @@ impl SeatMap {
             return None;
         }
         let number: u16 = number.parse().ok()?;
-        let row = &self.rows[*self.rows_by_name.get(row)? as usize];
+        let row = self.row_names.find(row, |row| self.named(row, ""))?;
+        let row = &self.rows[row as usize];
         (number <= row.seats).then(|| row.first_seat + SeatNo::from(number) - 1)
     }
 

@@ -16,8 +16,8 @@
 //!   as many records as it has commands, out of 470,000 that are remembered in random places.
 //! - `best`: four and ten together with a part of the seats gone, an entry each; and batches of
 //!   wishes.
-//! - `memory`: what the process grows by, for each of a million seats, all held in holds of four;
-//!   always the first.
+//! - `memory`: what the process grows by, for each of a million seats, all held in holds of four,
+//!   at rest and right after the last; always the first.
 //! - `scale`: a reserve of one named seat at random, with a million seats and with a thousand;
 //!   every other batch gives the seats of the one before back.
 //!
