@@ -207,13 +207,14 @@ impl Shard {
             self.fail_undecided(order, FailureCode::PaymentTimeout, "", changes);
             self.void_after_timeout(order);
         }
-        holds.sort_unstable_by_key(|&slot| {
+        let ended = holds.into_iter().map(|slot| {
             let hold = &self.holds.slab[slot];
-            (hold.expires_at_ms(), hold.id)
+            (hold.expires_at_ms(), hold.id, slot)
         });
-        holds.dedup();
-        for hold in holds {
-            let until_ms = self.holds.slab[hold].expires_at_ms();
+        let mut ended: Vec<_> = ended.collect();
+        ended.sort_unstable();
+        ended.dedup();
+        for (until_ms, _, hold) in ended {
             self.end_hold(hold, (HoldState::Expired, until_ms), changes);
         }
         // When an event came due, and its slot, are this replica's own.

@@ -73,7 +73,16 @@ impl EventClock {
         ttl_ms: u32,
         expires_at_ms: LogTimeMs,
     ) {
-        let live = self.live;
+        let stale_max = 2 * self.live + STALE_MIN;
+        // Mostly there is one queue, and nothing in it ends later.
+        if let [queue] = self.queues.as_mut_slice()
+            && queue.ttl_ms == ttl_ms
+            && let Some(after) = queue.after(expires_at_ms)
+            && queue.entries.back().is_none_or(|&(last, _)| last <= after)
+            && queue.entries.len() <= stale_max
+        {
+            return queue.entries.push_back((after, slot));
+        }
         let has_room =
             |queue: &TtlQueue| queue.after(expires_at_ms).filter(|_| queue.ttl_ms == ttl_ms);
         let known = self.queues.iter().enumerate();
@@ -83,7 +92,7 @@ impl EventClock {
             _ => self.begin_queue(ttl_ms, expires_at_ms),
         };
         let TtlQueue { base_ms, entries, .. } = &mut self.queues[at];
-        if entries.len() > 2 * live + STALE_MIN {
+        if entries.len() > stale_max {
             let time = |after| *base_ms + LogTimeMs::from(after);
             entries.retain(|&(after, slot)| is_current(holds, event, time(after), slot));
         }

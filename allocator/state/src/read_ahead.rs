@@ -47,13 +47,17 @@ impl Shard {
     pub(crate) fn read_what_is_named(&mut self, batch: &Batch) {
         let mut ahead = std::mem::take(&mut self.ahead);
         ahead.clear();
+        // Most commands are for the event of the one before.
+        let mut last = (0, None);
         for command in &batch.commands {
             match &command.kind {
                 CommandKind::Hold(hold) => {
                     ahead.keys.push(hash_of(hold.idempotency.key));
                     ahead.new_ids.push(hash_of(hold.hold.0));
-                    if let (Some(slot), Some(HoldItem::Seats(seats))) =
-                        (self.known_event_slot(hold.event), hold.items.first())
+                    if hold.event != last.0 {
+                        last = (hold.event, self.known_event_slot(hold.event));
+                    }
+                    if let (Some(slot), Some(HoldItem::Seats(seats))) = (last.1, hold.items.first())
                     {
                         let buyer = hold.idempotency.buyer;
                         ahead.places.extend(seats.first().map(|&seat| (slot, buyer, seat)));

@@ -49,6 +49,12 @@ fn named(items: &[HoldItem]) -> impl Iterator<Item = SeatNo> + Clone {
 /// The same as `validate` for one wish for named seats, which most holds are.
 #[inline]
 fn validate_named(event: &EventState, seats: &[SeatNo]) -> Result<usize, Rejection> {
+    if let &[seat] = seats
+        && seat < event.seat_map.seats()
+        && event.rules.seats_per_order_max > 0
+    {
+        return Ok(1);
+    }
     if seats.is_empty() {
         return Err(invalid(SEATS[0], "must name at least one seat"));
     }
