@@ -103,6 +103,7 @@ impl Shard {
         let hold = &self.holds.slab[hold_slot];
         let event = &mut self.events[hold.event as usize];
         let (held, sold) = ((SeatState::Held, hold_slot), (SeatState::Sold, order_slot));
+        event.count_sold(hold.channel(), hold.places().len(), true);
         event.transition(hold.places(), held, sold);
         if let Some(hoarding) = &mut event.hoarding {
             hoarding.subtract(hold);
@@ -181,6 +182,7 @@ impl Shard {
         let hold_slot = self.hold_of(order_slot);
         let order = &self.orders.slab[order_slot];
         let event = &mut self.events[order.event as usize];
+        event.count_sold(order.channel, order.places.len(), false);
         event.count_channel(order.channel, &order.places, false);
         give_back(event, &order.places, (SeatState::Sold, order_slot), changes);
         event.count_deals(&order.places, &order.deals, false);

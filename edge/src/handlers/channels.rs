@@ -54,6 +54,8 @@ struct Shown<'a> {
     areas: Vec<Area<'a>>,
     available: u32,
     taken: u32,
+    held: u32,
+    sold: u32,
     general_too: bool,
     release_at: Option<String>,
     has_secret: bool,
@@ -63,6 +65,15 @@ struct Shown<'a> {
 struct Channels<'a> {
     event_id: &'a str,
     channels: Vec<Shown<'a>>,
+    totals: Totals,
+}
+
+/// Of all channels together.
+#[derive(Default, Serialize)]
+struct Totals {
+    set_aside: u64,
+    held: u64,
+    sold: u64,
 }
 
 /// What a body says beside the places.
@@ -137,8 +148,14 @@ pub(crate) async fn delete(edge: Arc<Edge>, request: Request) -> Result<Reply, P
 /// `GET /v1/events/{event_id}/channels`
 pub(crate) async fn list(edge: Arc<Edge>, request: Request) -> Result<Reply, Problem> {
     let (view, channels) = own_channels(&edge, &request).await?;
-    let channels = channels.iter().map(|channel| shown(&view, channel)).collect();
-    let body = Channels { event_id: &view.document.event_id, channels };
+    let channels: Vec<Shown<'_>> = channels.iter().map(|one| shown(&view, one)).collect();
+    let mut totals = Totals::default();
+    for channel in &channels {
+        totals.set_aside += u64::from(channel.available);
+        totals.held += u64::from(channel.held);
+        totals.sold += u64::from(channel.sold);
+    }
+    let body = Channels { event_id: &view.document.event_id, channels, totals };
     Ok(reply::json_of(StatusCode::OK, &body))
 }
 
@@ -169,6 +186,8 @@ fn shown<'a>(view: &'a EventView, channel: &'a Channel) -> Shown<'a> {
         areas: kills::areas(view, &channel.areas),
         available: channel.available,
         taken: channel.taken,
+        held: channel.taken.saturating_sub(channel.sold),
+        sold: channel.sold,
         general_too: channel.general_too,
         release_at: channel.release_at_ms.map(time::to_rfc3339),
         has_secret: channel.has_secret,

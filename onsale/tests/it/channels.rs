@@ -152,6 +152,7 @@ async fn a_secret_opens_what_is_set_aside(desk: &Desk<'_>) {
     assert_eq!(shown["seat_ids"][0], "105-A-1");
     let all = desk.ask(Method::GET, "evt_arena/channels").await.json();
     assert_eq!(all["channels"], json!([shown]));
+    assert_eq!(all["totals"], json!({"set_aside": row - 2, "held": 2, "sold": 0}));
 }
 
 async fn nothing_is_set_aside_twice(desk: &Desk<'_>) {
@@ -195,6 +196,9 @@ async fn a_sale_through_a_channel_outlives_it(desk: &Desk<'_>) {
     let order = desk.demo.checkout("box-1-pay", &hold.json(), "pm_card_visa").await;
     let order = order.expect("an answer").json();
     desk.demo.order_until(&order, |it| it["status"] == "confirmed").await;
+    let shown = desk.ask(Method::GET, "evt_arena/channels/box").await.json();
+    let counts = ["available", "taken", "held", "sold"].map(|name| shown[name].as_u64());
+    assert_eq!(counts, [2, 1, 0, 1].map(Some), "{shown}");
     let gone = desk.ask(Method::DELETE, "evt_arena/channels/box").await;
     assert_eq!((gone.status, gone.text.as_str()), (204, ""));
     refused(&desk.ask(Method::DELETE, "evt_arena/channels/box").await, 404, "not_found");

@@ -67,6 +67,7 @@ pub fn channel(channel: ChannelView) -> pb::Channel {
         areas: channel.areas.into_iter().map(area_quantity).collect(),
         available: channel.available,
         taken: channel.taken,
+        sold: channel.sold,
     }
 }
 

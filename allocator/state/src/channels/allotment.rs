@@ -125,6 +125,7 @@ impl EventState {
                 seats: vec![0; self.free.len()],
                 areas: Default::default(),
                 taken: 0,
+                sold: 0,
                 pool: Pool::new(self),
             }
         })

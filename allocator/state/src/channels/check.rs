@@ -32,6 +32,8 @@ pub struct ChannelView {
     pub available: u32,
     /// Places that are held or sold by who came through it.
     pub taken: u32,
+    /// Of them, those that are sold.
+    pub sold: u32,
 }
 
 impl Channel {
@@ -46,6 +48,7 @@ impl Channel {
             areas: areas.map(|(&section, area)| (section, area.allotted)).collect(),
             available: self.pool.available.iter().flatten().sum(),
             taken: self.taken,
+            sold: self.sold,
         }
     }
 

@@ -50,6 +50,7 @@ impl Channel {
             seats: vec![0; event.free.len()],
             areas: Default::default(),
             taken: 0,
+            sold: 0,
             pool: Pool::new(event),
         };
         channel.decode_seats(r, event)?;

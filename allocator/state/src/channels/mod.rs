@@ -46,6 +46,8 @@ pub(crate) struct Channel {
     areas: BTreeMap<SectionNo, Area>,
     /// Places that are held or sold by who came through it.
     pub(crate) taken: u32,
+    /// Of them, those that are sold.
+    pub(crate) sold: u32,
     pool: Pool,
 }
 
@@ -317,6 +319,17 @@ impl EventState {
             if let PlaceKind::Area(section) = place.kind() {
                 shift(&mut channel.areas.entry(section).or_default().taken);
             }
+        }
+    }
+
+    /// Counts places that who came through a channel bought; `false`: whose money was refused.
+    #[inline(always)]
+    pub(crate) fn count_sold(&mut self, number: ChannelNo, places: usize, is_sold: bool) {
+        if let Some(channels) = &mut self.channels
+            && let Some(channel) = channels.at(number).and_then(|at| channels.0.get_mut(at))
+        {
+            let places = places as u32;
+            channel.sold = if is_sold { channel.sold + places } else { channel.sold - places };
         }
     }
 

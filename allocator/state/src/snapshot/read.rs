@@ -165,6 +165,7 @@ impl Shard {
             buyer_limit::add(&mut event.buyers, order.buyer, places.len());
             event.count_deals(&places, &order.deals, true);
             event.count_channel(order.channel, &places, true);
+            event.count_sold(order.channel, places.len(), true);
         }
         if status != OrderStatus::Failed {
             buyer_limit::add(&mut event.emails, order.email, places.len());

@@ -36,11 +36,15 @@ impl Naive {
             .holds
             .values()
             .filter(|hold| hold.event == event && hold.channel == number && alive(hold.state));
+        let held = holds.flat_map(|hold| hold.answer.places.to_vec());
+        held.chain(self.bought_through(event, number)).collect()
+    }
+
+    fn bought_through(&self, event: u32, number: u32) -> Vec<Place> {
         let orders = self.orders.values().filter(|order| {
             order.event == event && order.channel == number && has_seats(order.status)
         });
-        let held = holds.flat_map(|hold| hold.answer.places.to_vec());
-        held.chain(orders.flat_map(|order| order.places.clone())).collect()
+        orders.flat_map(|order| order.places.clone()).collect()
     }
 
     /// Whose places of an area are that nobody has: each channel's, and everybody's.
@@ -212,6 +216,7 @@ impl Naive {
                 available: free.count() as u32 + areas.sum::<u32>(),
                 areas: channel.areas.iter().map(|(&no, &places)| (no, places)).collect(),
                 taken: self.through(event, number).len() as u32,
+                sold: self.bought_through(event, number).len() as u32,
                 seats,
             }
         };
