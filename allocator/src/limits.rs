@@ -50,6 +50,8 @@ pub const APPEND_TIMEOUT: Duration = Duration::from_secs(2);
 /// Appends to one peer that wait for the connection; one is to be answered, the others only say
 /// that more is committed.
 pub const APPENDS_QUEUED_MAX: usize = 8;
+/// How long a commit waits for an append that says it, too. Followers apply so much later at most.
+pub const COMMIT_TOLD_WITHIN: Duration = Duration::from_millis(2);
 /// A peer that answered so lately is told of a commit without waiting: less than a heartbeat, so
 /// that one which no longer answers is noticed as soon as without.
 pub const COMMIT_TOLD_AFTER_MAX: Duration = Duration::from_millis(30);

@@ -1,23 +1,28 @@
 //! Owns one shard's stream of appends to one peer: one that is to be answered at a time, and
-//! others that nobody waits for.
+//! others that nobody waits for and that the next one makes needless.
 //!
 //! Must never hang: an answer that is late breaks the stream. Must never take one request's answer
 //! for another's: who uses a stream after it broke has to open a new one.
 
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use futures_util::Stream;
 use onsale_proto::allocator::{RaftRequest, RaftResponse};
 use tokio::{
     sync::mpsc,
     task::JoinHandle,
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, Sleep, sleep, timeout, timeout_at},
 };
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
 use super::{
     network::{Client, timed_out},
     types::{LogId, Vote},
 };
-use crate::limits::{APPEND_TIMEOUT, APPENDS_QUEUED_MAX};
+use crate::limits::{APPEND_TIMEOUT, APPENDS_QUEUED_MAX, COMMIT_TOLD_WITHIN};
 
 /// What an append carried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +52,7 @@ impl AppendStream {
     pub(super) fn open(mut client: Client) -> AppendStream {
         let (requests, outgoing) = mpsc::channel(APPENDS_QUEUED_MAX);
         let opening = tokio::spawn(async move {
-            let opened = client.append_entries(ReceiverStream::new(outgoing));
+            let opened = client.append_entries(Outgoing::new(outgoing));
             let opened = timeout(APPEND_TIMEOUT, opened).await.map_err(|_| timed_out())?;
             opened.map(tonic::Response::into_inner)
         });
@@ -95,6 +100,43 @@ impl AppendStream {
     }
 }
 
+/// What goes out. A quiet append waits a moment for another one, which says all that it does.
+struct Outgoing {
+    requests: mpsc::Receiver<RaftRequest>,
+    quiet: Option<RaftRequest>,
+    moment: Pin<Box<Sleep>>,
+}
+
+impl Outgoing {
+    fn new(requests: mpsc::Receiver<RaftRequest>) -> Outgoing {
+        Outgoing { requests, quiet: None, moment: Box::pin(sleep(COMMIT_TOLD_WITHIN)) }
+    }
+}
+
+impl Stream for Outgoing {
+    type Item = RaftRequest;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<RaftRequest>> {
+        loop {
+            match self.requests.poll_recv(context) {
+                Poll::Ready(Some(request)) if request.quiet => {
+                    if self.quiet.replace(request).is_none() {
+                        self.moment.as_mut().reset(Instant::now() + COMMIT_TOLD_WITHIN);
+                    }
+                }
+                Poll::Ready(other) => {
+                    self.quiet = None;
+                    return Poll::Ready(other);
+                }
+                Poll::Pending if self.quiet.is_none() => return Poll::Pending,
+                Poll::Pending => {
+                    return self.moment.as_mut().poll(context).map(|()| self.quiet.take());
+                }
+            }
+        }
+    }
+}
+
 impl Answers {
     async fn next(&mut self) -> Result<RaftResponse, Status> {
         if let Answers::Opening(opening) = self {
@@ -112,6 +154,7 @@ impl Answers {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use futures_util::StreamExt as _;
     use http_body_util::Full;
     use prost::Message as _;
     use tonic::codec::Codec as _;
@@ -154,6 +197,27 @@ mod tests {
         let numbers: Vec<u64> =
             std::iter::from_fn(|| requests.try_recv().ok()).map(|sent| sent.number).collect();
         assert_eq!(numbers, [1, 0, 2]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_only_told_goes_out_alone_after_a_moment_or_not_at_all() {
+        let (requests, queued) = mpsc::channel(APPENDS_QUEUED_MAX);
+        let mut outgoing = Outgoing::new(queued);
+        let request = |number, quiet| RaftRequest { number, quiet, ..RaftRequest::default() };
+        let started = Instant::now();
+        for number in 1..=2 {
+            requests.send(request(number, true)).await.expect("room");
+        }
+        let told = outgoing.next().await.expect("told");
+        assert_eq!((told.number, started.elapsed()), (2, COMMIT_TOLD_WITHIN));
+        requests.send(request(3, true)).await.expect("room");
+        assert!(timeout(COMMIT_TOLD_WITHIN / 2, outgoing.next()).await.is_err());
+        requests.send(request(4, false)).await.expect("room");
+        assert_eq!(outgoing.next().await.expect("asked").number, 4);
+        assert!(timeout(COMMIT_TOLD_WITHIN * 2, outgoing.next()).await.is_err());
+        requests.send(request(5, true)).await.expect("room");
+        drop(requests);
+        assert!(outgoing.next().await.is_none());
     }
 
     #[tokio::test(start_paused = true)]
