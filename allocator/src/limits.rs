@@ -7,6 +7,10 @@ use std::time::Duration;
 
 /// Commands that wait for a shard's batcher when the configuration does not say otherwise.
 pub const QUEUE_COMMANDS_MAX: usize = 8_192;
+/// A waiting command from so many bytes on counts as large.
+pub const LARGE_COMMAND_BYTES: usize = 4 << 10;
+/// Bytes of large commands that wait for a shard's batcher, as they stand in an entry.
+pub const QUEUE_LARGE_BYTES_MAX: usize = 32 << 20;
 /// Streams of commands to one node.
 pub const STREAMS_MAX: usize = 1_024;
 /// Unanswered items of one stream; past it the stream is not read on.

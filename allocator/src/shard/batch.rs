@@ -80,6 +80,8 @@ pub(super) struct Item {
     pub(super) command: Command,
     pub(super) deadline: Deadline,
     pub(super) reply: Reply,
+    /// A large command's part of the bytes that may wait.
+    pub(super) bytes: Option<OwnedSemaphorePermit>,
 }
 
 /// Who waits for the outcome. Dropped unanswered it answers "unknown".
@@ -242,7 +244,8 @@ impl Batcher {
                 closed = &self.metrics.closed_by_commands;
                 break;
             }
-            let Some(Item { mut command, deadline, reply }) = waiting.pop_front() else {
+            let Some(Item { mut command, deadline, reply, bytes: _waited }) = waiting.pop_front()
+            else {
                 break;
             };
             let left = deadline.remaining_at(now);

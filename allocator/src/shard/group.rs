@@ -23,12 +23,13 @@ use tokio::{
 use super::{
     batch::{Batcher, Collector, Item, Reply},
     log_time::{Clocks, LogTime},
+    weight,
 };
 use crate::{
     checkpoints::Checkpoints,
     error::ProposeError,
     feed::Hub,
-    limits::BATCHES_IN_FLIGHT_MAX,
+    limits::{BATCHES_IN_FLIGHT_MAX, QUEUE_LARGE_BYTES_MAX},
     metrics::ShardMetrics,
     raft::{Observer, Replica, ReplicaStatus, membership::Members},
 };
@@ -57,6 +58,8 @@ struct Inner {
     queue: mpsc::Sender<Item>,
     reads: mpsc::Sender<oneshot::Sender<Result<(), ProposeError>>>,
     room: Arc<Semaphore>,
+    /// For the bytes of large commands in the queue.
+    large_bytes: Arc<Semaphore>,
     metrics: ShardMetrics,
 }
 
@@ -165,6 +168,7 @@ impl Group {
         let (queue, items) = mpsc::channel(queue_max);
         let (reads, readers) = mpsc::channel(READS_MAX);
         let room = Arc::new(Semaphore::new(BATCHES_IN_FLIGHT_MAX));
+        let large_bytes = Arc::new(Semaphore::new(QUEUE_LARGE_BYTES_MAX));
         let batcher = Batcher {
             replica: replica.clone(),
             state: state.clone(),
@@ -176,7 +180,7 @@ impl Group {
         tasks.spawn(ring(state.hub.clone()));
         tasks.spawn(confirm_reads(replica.clone(), readers));
         tasks.spawn(watch_leader(no, replica.clone(), metrics.clone()));
-        let inner = Inner { no, state, replica, queue, reads, room, metrics };
+        let inner = Inner { no, state, replica, queue, reads, room, large_bytes, metrics };
         Group { inner: Arc::new(inner) }
     }
 
@@ -197,7 +201,7 @@ impl Group {
         deadline: Deadline,
     ) -> Result<(u64, Outcome), ProposeError> {
         let (sender, receiver) = oneshot::channel();
-        self.enqueue(Item { command, deadline, reply: Reply::one(sender) });
+        self.enqueue(Item { command, deadline, reply: Reply::one(sender), bytes: None });
         match tokio::time::timeout_at(deadline.instant(), receiver).await {
             Ok(Ok(decided)) => decided,
             _ => Err(ProposeError::Unknown),
@@ -213,14 +217,19 @@ impl Group {
         collector: &Arc<Collector>,
     ) {
         let reply = Reply::many(tag, self.inner.no, collector.clone());
-        self.enqueue(Item { command, deadline, reply });
+        self.enqueue(Item { command, deadline, reply, bytes: None });
     }
 
-    fn enqueue(&self, item: Item) {
+    fn enqueue(&self, mut item: Item) {
         let inner = &self.inner;
         if !inner.replica.leads() {
             return item.reply.send_now(Err(ProposeError::NotLeader(inner.replica.leader())));
         }
+        let Ok(bytes) = weight::queue_room(&inner.large_bytes, &item.command) else {
+            inner.metrics.queue_refused.increment(1);
+            return item.reply.send_now(Err(ProposeError::Overloaded));
+        };
+        item.bytes = bytes;
         inner.metrics.timeline.arrive();
         match inner.queue.try_send(item) {
             Ok(()) => {}

@@ -3,12 +3,17 @@
 //! Must never say less than it does take: an entry above its bound is one that no replica can read
 //! back, and its shard stands still for good.
 
+use std::sync::Arc;
+
 use onsale_state::{
     Command, CommandKind, Outcome,
     command::HoldItem,
     limits::{BATCH_BYTES_MAX, BATCH_DECODE_BYTES_MAX, COMMAND_BYTES_MAX},
     outcome::Rejection,
 };
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
+
+use crate::limits::LARGE_COMMAND_BYTES;
 
 /// What a batch has beside its commands, and what a command's times may take at the most.
 const SMALL: usize = 96;
@@ -29,6 +34,22 @@ pub(super) fn weight(command: &Command) -> usize {
         CommandKind::ReleaseHold(_) | CommandKind::ExtendHold(_) | CommandKind::Tick => SMALL,
         _ => SMALL + command.encoded_len(),
     }
+}
+
+/// The bytes of a large command among those that may wait; none for all others.
+///
+/// # Errors
+/// There is no room for it now.
+pub(super) fn queue_room(
+    bytes: &Arc<Semaphore>,
+    command: &Command,
+) -> Result<Option<OwnedSemaphorePermit>, TryAcquireError> {
+    let weight = weight(command);
+    if weight < LARGE_COMMAND_BYTES {
+        return Ok(None);
+    }
+    let weight = u32::try_from(weight).unwrap_or(u32::MAX);
+    bytes.clone().try_acquire_many_owned(weight).map(Some)
 }
 
 /// The answer to a command of this weight that no entry could take.

@@ -9,7 +9,10 @@ use std::{
 use onsale_allocator::{Error, ProposeError, rpc::convert, shard::Collector};
 use onsale_mesh::Deadline;
 use onsale_proto::allocator::{self as pb, allocator_service_client::AllocatorServiceClient};
-use onsale_state::{Command, CommandKind, Done, HoldId};
+use onsale_state::{
+    Command, CommandKind, Done, HoldId,
+    command::{Idempotency, KillSeats, Selection},
+};
 
 use crate::cluster_support::{Cluster, eventually, held, hold, patient, run, try_start};
 
@@ -198,6 +201,41 @@ fn a_full_queue_refuses_at_once_and_a_command_over_its_time_is_never_applied() {
         assert_eq!(taken[0].decided, Err(ProposeError::NotLeader(1)));
         let holds = group.read(|shard| shard.hold_ids().len());
         assert_eq!(holds, done, "what was not acknowledged here is not held");
+    });
+}
+
+#[test]
+fn large_commands_are_refused_before_they_fill_the_memory() {
+    let mut cluster = Cluster::new(1, 1);
+    cluster.start_all();
+    run(async {
+        cluster.open_onsale(1, 1, 4, 10).await;
+        let group = cluster.handle(0).group(1).expect("the shard").clone();
+        let collector = Arc::new(Collector::default());
+        // Each is a megabyte of the 32 that may wait, and more than a batch's time to apply.
+        let seats: Vec<u32> = (0..1_000_000).collect();
+        for key in 0..120_u64 {
+            let idempotency =
+                Idempotency { key: key.into(), request: 1, buyer: 1, buyer_is_new: false };
+            let places = Selection { seats: seats.clone(), areas: Vec::new() };
+            let reason = "storm".into();
+            let kill = KillSeats { event: 1, idempotency, places, reason };
+            let kind = CommandKind::KillSeats(Box::new(kill));
+            group.submit(key, Command { not_after_ms: 0, kind }, patient(), &collector);
+        }
+        let (mut answers, mut taken) = (Vec::new(), Vec::new());
+        while answers.len() < 120 {
+            collector.take(&mut taken).await;
+            answers.append(&mut taken);
+        }
+        let refused = answers.iter().filter(|a| a.decided == Err(ProposeError::Overloaded));
+        let refused = refused.count();
+        assert!((1..=88).contains(&refused), "{refused} of 120 refused");
+        let command = convert::command(hold(1, 1, 1, &[1], 0), 1).expect("a command");
+        let command = Command { not_after_ms: 0, kind: command };
+        group.submit(99, command, patient(), &collector);
+        collector.take(&mut taken).await;
+        assert!(taken[0].decided.is_ok(), "{:?}", taken[0].decided);
     });
 }
 
