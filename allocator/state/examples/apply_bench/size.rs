@@ -64,9 +64,9 @@ pub fn memory() {
     }
     let held = resident();
     // The allocator gives back what tables that grew left behind when it has lain idle for a while
-    // and something is asked of it.
+    // and something is asked of it: here time itself is what is waited for.
     for _ in 0..3 {
-        std::thread::sleep(Duration::from_millis(1_100));
+        std::thread::park_timeout(Duration::from_millis(1_100));
         drop(std::hint::black_box(vec![1u8; 1 << 20]));
     }
     let settled = resident();
