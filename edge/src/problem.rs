@@ -19,6 +19,7 @@ use crate::{
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 const CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer realm=\"onsale\"");
 const INTERNAL: &str = "something went wrong on our side; quote the request id";
+const UNAVAILABLE: &str = "a part of the service did not answer in time; try again in a moment";
 
 /// One fault of a request: where, as a JSON pointer or a parameter's name, and what.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -170,6 +171,8 @@ impl Problem {
     pub fn detail(&self) -> &str {
         match self.0.code {
             Code::Internal => INTERNAL,
+            // What the log has instead names nodes and addresses.
+            Code::Unavailable => UNAVAILABLE,
             _ => &self.0.detail,
         }
     }
@@ -350,9 +353,11 @@ mod tests {
 
     #[test]
     fn details_of_our_own_faults_stay_inside() {
-        let problem = Problem::new(Code::Internal, "password of the database");
-        let text = String::from_utf8(problem.to_json("req_1")).expect("UTF-8");
-        assert!(!text.contains("password"), "{text}");
+        for code in [Code::Internal, Code::Unavailable] {
+            let problem = Problem::new(code, "tcp connect error: password of 10.0.0.7");
+            let text = String::from_utf8(problem.to_json("req_1")).expect("UTF-8");
+            assert!(!text.contains("password") && !text.contains("tcp"), "{text}");
+        }
     }
 
     #[test]
