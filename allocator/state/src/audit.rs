@@ -134,136 +134,100 @@ fn put_leased(out: &mut Vec<u8>, job: &LeasedJob) {
     job.tickets.iter().for_each(|&ticket| put_varint(out, ticket.into()));
 }
 
-fn put_rule_rejection(out: &mut Vec<u8>, rejection: &Rejection) {
+fn put_rejection(out: &mut Vec<u8>, rejection: &Rejection, now: u64) {
+    out.push(tag_of(rejection));
     match rejection {
-        Rejection::QuotaExhausted { quota } => {
-            out.push(160);
-            put_bytes(out, quota.as_bytes());
+        Rejection::TooLate
+        | Rejection::IdempotencyKeyReused
+        | Rejection::HoldExpired
+        | Rejection::HoldInCheckout
+        | Rejection::ExtensionLimitReached
+        | Rejection::StaleLease
+        | Rejection::WrongShard
+        | Rejection::OrderUnconfirmed
+        | Rejection::ChannelForbidden
+        | Rejection::CodeUsedUp => {}
+        Rejection::Overloaded { bound: text } | Rejection::NotFound { what: text } => {
+            put_bytes(out, text.as_bytes());
+        }
+        Rejection::QuotaExhausted { quota } => put_bytes(out, quota.as_bytes()),
+        Rejection::Invalid { field, reason } => {
+            put_bytes(out, field.as_bytes());
+            put_bytes(out, reason.as_bytes());
+        }
+        Rejection::NotOnSale { onsale_at_ms } => put_delta(out, *onsale_at_ms, now),
+        Rejection::BuyerLimitReached { seats_max } => put_varint(out, (*seats_max).into()),
+        Rejection::SoldOut { held_may_return_at_ms }
+        | Rejection::NotEnoughTogether { held_may_return_at_ms } => {
+            put_opt_varint(out, *held_may_return_at_ms);
+        }
+        Rejection::StaleRevision { in_force } => put_varint(out, *in_force),
+        Rejection::PriceDiffers { price_minor, other_minor } => {
+            put_varint(out, *price_minor);
+            put_varint(out, *other_minor);
+        }
+        Rejection::SeatUnavailable { seats } | Rejection::CompanionWithoutAccessible { seats } => {
+            put_seats(out, seats);
+        }
+        Rejection::SeatsSold { seats, areas }
+        | Rejection::SeatsNotKilled { seats, areas }
+        | Rejection::AllotmentUnavailable { seats, areas } => {
+            put_seats(out, seats);
+            put_areas(out, areas);
+        }
+        Rejection::CapacityBelowTaken { areas } => put_areas(out, areas),
+        Rejection::OrphanSeats { seats, mend } => {
+            put_seats(out, seats);
+            put_seats(out, mend);
         }
         Rejection::QuotaBelowTaken { quotas } => {
-            out.push(161);
             put_varint(out, quotas.len() as u64);
             for QuotaTaken { quota, taken } in quotas {
                 put_bytes(out, quota.as_bytes());
                 put_varint(out, (*taken).into());
             }
         }
-        Rejection::CodeInvalid { fault } => {
-            out.push(171);
-            out.push(*fault as u8);
-        }
-        Rejection::CodeUsedUp => out.push(172),
         Rejection::HoardingLimitReached { holds_max, hold_seconds_max } => {
-            out.push(170);
             put_varint(out, (*holds_max).into());
             put_varint(out, (*hold_seconds_max).into());
         }
-        _ => {}
+        Rejection::CodeInvalid { fault } => out.push(*fault as u8),
     }
 }
 
-fn put_rejection(out: &mut Vec<u8>, rejection: &Rejection, now: u64) {
+/// A rejection's number in the chain; none is ever used again for another.
+fn tag_of(rejection: &Rejection) -> u8 {
     match rejection {
-        Rejection::TooLate => out.push(128),
-        Rejection::IdempotencyKeyReused => out.push(129),
-        Rejection::Overloaded { bound } => {
-            out.push(130);
-            put_bytes(out, bound.as_bytes());
-        }
-        Rejection::NotFound { what } => {
-            out.push(131);
-            put_bytes(out, what.as_bytes());
-        }
-        Rejection::Invalid { field, reason } => {
-            out.push(132);
-            put_bytes(out, field.as_bytes());
-            put_bytes(out, reason.as_bytes());
-        }
-        Rejection::NotOnSale { onsale_at_ms } => {
-            out.push(133);
-            put_delta(out, *onsale_at_ms, now);
-        }
-        Rejection::HoldExpired => out.push(134),
-        Rejection::HoldInCheckout => out.push(135),
-        Rejection::ExtensionLimitReached => out.push(136),
-        Rejection::BuyerLimitReached { seats_max } => {
-            out.push(137);
-            put_varint(out, (*seats_max).into());
-        }
-        Rejection::SoldOut { held_may_return_at_ms } => {
-            out.push(139);
-            put_opt_varint(out, *held_may_return_at_ms);
-        }
-        Rejection::NotEnoughTogether { held_may_return_at_ms } => {
-            out.push(140);
-            put_opt_varint(out, *held_may_return_at_ms);
-        }
-        Rejection::StaleLease => out.push(141),
-        Rejection::StaleRevision { in_force } => {
-            out.push(142);
-            put_varint(out, *in_force);
-        }
-        Rejection::WrongShard => out.push(143),
-        Rejection::ChannelForbidden => out.push(151),
-        Rejection::OrderUnconfirmed => out.push(147),
-        Rejection::PriceDiffers { price_minor, other_minor } => {
-            out.push(148);
-            put_varint(out, *price_minor);
-            put_varint(out, *other_minor);
-        }
-        Rejection::SeatUnavailable { .. }
-        | Rejection::SeatsSold { .. }
-        | Rejection::SeatsNotKilled { .. }
-        | Rejection::CapacityBelowTaken { .. }
-        | Rejection::AllotmentUnavailable { .. }
-        | Rejection::CompanionWithoutAccessible { .. }
-        | Rejection::OrphanSeats { .. } => put_places_rejection(out, rejection),
-        Rejection::CodeInvalid { .. }
-        | Rejection::CodeUsedUp
-        | Rejection::HoardingLimitReached { .. }
-        | Rejection::QuotaExhausted { .. }
-        | Rejection::QuotaBelowTaken { .. } => {
-            put_rule_rejection(out, rejection);
-        }
-    }
-}
-
-/// Those that say which places.
-fn put_places_rejection(out: &mut Vec<u8>, rejection: &Rejection) {
-    match rejection {
-        Rejection::SeatUnavailable { seats } => {
-            out.push(138);
-            put_seats(out, seats);
-        }
-        Rejection::SeatsSold { seats, areas } => {
-            out.push(144);
-            put_seats(out, seats);
-            put_areas(out, areas);
-        }
-        Rejection::SeatsNotKilled { seats, areas } => {
-            out.push(145);
-            put_seats(out, seats);
-            put_areas(out, areas);
-        }
-        Rejection::CapacityBelowTaken { areas } => {
-            out.push(146);
-            put_areas(out, areas);
-        }
-        Rejection::AllotmentUnavailable { seats, areas } => {
-            out.push(152);
-            put_seats(out, seats);
-            put_areas(out, areas);
-        }
-        Rejection::CompanionWithoutAccessible { seats } => {
-            out.push(162);
-            put_seats(out, seats);
-        }
-        Rejection::OrphanSeats { seats, mend } => {
-            out.push(163);
-            put_seats(out, seats);
-            put_seats(out, mend);
-        }
-        _ => panic!("another rejection"),
+        Rejection::TooLate => 128,
+        Rejection::IdempotencyKeyReused => 129,
+        Rejection::Overloaded { .. } => 130,
+        Rejection::NotFound { .. } => 131,
+        Rejection::Invalid { .. } => 132,
+        Rejection::NotOnSale { .. } => 133,
+        Rejection::HoldExpired => 134,
+        Rejection::HoldInCheckout => 135,
+        Rejection::ExtensionLimitReached => 136,
+        Rejection::BuyerLimitReached { .. } => 137,
+        Rejection::SeatUnavailable { .. } => 138,
+        Rejection::SoldOut { .. } => 139,
+        Rejection::NotEnoughTogether { .. } => 140,
+        Rejection::StaleLease => 141,
+        Rejection::StaleRevision { .. } => 142,
+        Rejection::WrongShard => 143,
+        Rejection::SeatsSold { .. } => 144,
+        Rejection::SeatsNotKilled { .. } => 145,
+        Rejection::CapacityBelowTaken { .. } => 146,
+        Rejection::OrderUnconfirmed => 147,
+        Rejection::PriceDiffers { .. } => 148,
+        Rejection::ChannelForbidden => 151,
+        Rejection::AllotmentUnavailable { .. } => 152,
+        Rejection::QuotaExhausted { .. } => 160,
+        Rejection::QuotaBelowTaken { .. } => 161,
+        Rejection::CompanionWithoutAccessible { .. } => 162,
+        Rejection::OrphanSeats { .. } => 163,
+        Rejection::HoardingLimitReached { .. } => 170,
+        Rejection::CodeInvalid { .. } => 171,
+        Rejection::CodeUsedUp => 172,
     }
 }
 

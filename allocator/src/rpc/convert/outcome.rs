@@ -11,6 +11,13 @@ use pb::outcome::Result as Answer;
 
 use super::invalid;
 
+const CODE_USED_UP: &str = "as many holds and orders use this code as it is good for";
+const NOT_TO_BE_SET_ASIDE: &str = "these are held, sold, withdrawn or another channel's";
+const COMPANION_ALONE: &str = "companion seats are sold with an accessible seat of their section";
+const ORPHANS: &str = "these seats would be left alone; as many others beside each other would \
+                       leave none alone";
+const AREAS_BELOW_TAKEN: &str = "more is held, sold or withdrawn than would be left";
+
 /// An outcome that the entry at `index` decided.
 #[must_use]
 pub fn outcome(index: u64, outcome: &Outcome) -> pb::Outcome {
@@ -104,68 +111,27 @@ pub fn rejection(rejection: &Rejection) -> Failure {
             Code::PriceDiffers,
             &format!("the ticket's seat cost {price_minor}, the other costs {other_minor}"),
         ),
-        Rejection::BuyerLimitReached { .. }
-        | Rejection::CodeInvalid { .. }
-        | Rejection::CodeUsedUp
-        | Rejection::HoardingLimitReached { .. }
-        | Rejection::QuotaExhausted { .. }
-        | Rejection::QuotaBelowTaken { .. } => rule_rejection(rejection),
-        Rejection::AllotmentUnavailable { .. }
-        | Rejection::CompanionWithoutAccessible { .. }
-        | Rejection::OrphanSeats { .. }
-        | Rejection::SeatUnavailable { .. }
-        | Rejection::SeatsSold { .. }
-        | Rejection::SeatsNotKilled { .. }
-        | Rejection::CapacityBelowTaken { .. } => place_rejection(rejection),
-        Rejection::WrongShard => fail(Code::NotFound, "this shard does not take such commands"),
-    }
-}
-
-/// Why an event's rules let a hold or a change not be.
-fn rule_rejection(rejection: &Rejection) -> Failure {
-    let fail = |code: Code, detail: &str| Failure::new(code, detail);
-    match rejection {
         Rejection::BuyerLimitReached { seats_max } => {
             fail(Code::BuyerLimitReached, &format!("the event allows one buyer {seats_max} seats"))
         }
         Rejection::CodeInvalid { fault } => fail(Code::CodeInvalid, code_fault(*fault)),
-        Rejection::CodeUsedUp => {
-            fail(Code::CodeUsedUp, "as many holds and orders use this code as it is good for")
-        }
+        Rejection::CodeUsedUp => fail(Code::CodeUsedUp, CODE_USED_UP),
         Rejection::HoardingLimitReached { holds_max, hold_seconds_max } => {
             hoarding_limit_reached(*holds_max, *hold_seconds_max)
         }
         Rejection::QuotaExhausted { quota } => quota_exhausted(quota),
         Rejection::QuotaBelowTaken { quotas } => quotas_below_taken(quotas),
-        _ => unlisted(rejection),
-    }
-}
-
-/// Which places are not to be had.
-fn place_rejection(rejection: &Rejection) -> Failure {
-    let fail = |code: Code, detail: &str| Failure::new(code, detail);
-    match rejection {
         Rejection::AllotmentUnavailable { seats, areas } => {
-            let detail = "these are held, sold, withdrawn or another channel's";
-            with_places(Code::SeatUnavailable, detail, seats, areas)
+            with_places(Code::SeatUnavailable, NOT_TO_BE_SET_ASIDE, seats, areas)
         }
         Rejection::CompanionWithoutAccessible { seats } => {
-            let detail = "companion seats are sold with an accessible seat of their section";
-            let mut failure = fail(Code::CompanionWithoutAccessible, detail);
-            failure.seats.clone_from(seats);
-            failure
+            with_places(Code::CompanionWithoutAccessible, COMPANION_ALONE, seats, &[])
         }
         Rejection::OrphanSeats { seats, mend } => {
-            let detail = "these seats would be left alone; as many others beside each other would \
-                          leave none alone";
-            let mut failure = fail(Code::OrphanSeats, detail);
-            failure.seats.clone_from(seats);
-            failure.with_more(Vec::new(), mend.clone())
+            with_places(Code::OrphanSeats, ORPHANS, seats, &[]).with_more(Vec::new(), mend.clone())
         }
         Rejection::SeatUnavailable { seats } => {
-            let mut failure = fail(Code::SeatUnavailable, "these seats are held or sold");
-            failure.seats.clone_from(seats);
-            failure
+            with_places(Code::SeatUnavailable, "these seats are held or sold", seats, &[])
         }
         Rejection::SeatsSold { seats, areas } => {
             with_places(Code::SeatsSold, "what is sold stays its buyer's", seats, areas)
@@ -174,15 +140,10 @@ fn place_rejection(rejection: &Rejection) -> Failure {
             with_places(Code::SeatsNotKilled, "these are not withdrawn", seats, areas)
         }
         Rejection::CapacityBelowTaken { areas } => {
-            let detail = "more is held, sold or withdrawn than would be left";
-            with_places(Code::CapacityBelowTaken, detail, &[], areas)
+            with_places(Code::CapacityBelowTaken, AREAS_BELOW_TAKEN, &[], areas)
         }
-        _ => unlisted(rejection),
+        Rejection::WrongShard => fail(Code::NotFound, "this shard does not take such commands"),
     }
-}
-
-fn unlisted(rejection: &Rejection) -> Failure {
-    Failure::new(Code::Internal, format!("{rejection:?} has no code"))
 }
 
 fn with_places(code: Code, detail: &str, seats: &[SeatNo], areas: &[AreaTaken]) -> Failure {
