@@ -197,7 +197,7 @@ impl Shard {
             self.due.remove(&(time, event));
             let clock = &mut self.events[event as usize].clock;
             clock.next_at_ms = None;
-            clock.take_due(&self.holds.slab, event, now, &mut holds);
+            clock.take_due(&self.holds, event, now, &mut holds);
             let ended = clock.fences.iter().take_while(|&&(time, _, _)| time <= now);
             fences.extend(ended.copied());
             events.push(event);
@@ -208,7 +208,7 @@ impl Shard {
             self.void_after_timeout(order);
         }
         let ended = holds.into_iter().map(|slot| {
-            let hold = &self.holds.slab[slot];
+            let hold = self.holds.at(slot);
             (hold.expires_at_ms(), hold.id, slot)
         });
         let mut ended: Vec<_> = ended.collect();

@@ -4,7 +4,7 @@
 //! their own. Must never store a refusal.
 
 use crate::{
-    hold::Holds,
+    holds::Holds,
     ids::KeyHash,
     index::{Index, Vacancy},
     limits::SLOTS_MAX,

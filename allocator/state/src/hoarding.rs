@@ -11,7 +11,7 @@ use crate::{
     command::Rules,
     error::DecodeError,
     event::EventState,
-    hold::Hold,
+    hold::HoldRef,
     ids::{BuyerHash, LogTimeMs},
     limits::HOARDERS_MAX,
     outcome::Rejection,
@@ -97,12 +97,12 @@ impl Hoarding {
         }
     }
 
-    fn add_hold(&mut self, hold: &Hold) {
-        self.add(hold.buyer, hold.places().len(), hold.held_at_ms);
+    fn add_hold(&mut self, hold: &HoldRef<'_>) {
+        self.add(hold.buyer, hold.places().len(), hold.held_at_ms());
     }
 
     /// A hold has become an order, or is over.
-    pub(crate) fn subtract(&mut self, hold: &Hold) {
+    pub(crate) fn subtract(&mut self, hold: &HoldRef<'_>) {
         if hold.buyer == 0 {
             return;
         }
@@ -112,16 +112,16 @@ impl Hoarding {
         };
         kept.holds -= 1;
         kept.seats -= seats as u32;
-        kept.since_ms -= seats as u128 * u128::from(hold.held_at_ms);
+        kept.since_ms -= seats as u128 * u128::from(hold.held_at_ms());
         if kept.holds == 0 {
             self.kept.remove(&hold.buyer);
         }
     }
 
     /// A hold is over that came to no order.
-    pub(crate) fn spend(&mut self, hold: &Hold, until_ms: LogTimeMs) {
+    pub(crate) fn spend(&mut self, hold: &HoldRef<'_>, until_ms: LogTimeMs) {
         self.subtract(hold);
-        let ms = until_ms.saturating_sub(hold.held_at_ms);
+        let ms = until_ms.saturating_sub(hold.held_at_ms());
         self.add_spent(hold.buyer, ms.saturating_mul(hold.places().len() as u64));
     }
 
@@ -182,9 +182,9 @@ impl Shard {
     /// What is kept of an event now. Visits every hold: for changes by the organizer only.
     pub(crate) fn recount_hoarding(&self, event_slot: u32) -> Hoarding {
         let mut counted = Hoarding::default();
-        let holds = self.holds.slab.iter().map(|(_, hold)| hold);
-        let its = |hold: &&Hold| hold.event == event_slot && hold.state.has_seats();
-        holds.filter(its).for_each(|hold| counted.add_hold(hold));
+        let holds = self.holds.iter().map(|(_, hold)| hold);
+        let its = |hold: &HoldRef<'_>| hold.event() == event_slot && hold.state().has_seats();
+        holds.filter(its).for_each(|hold| counted.add_hold(&hold));
         counted
     }
 

@@ -10,9 +10,9 @@ use std::collections::{BTreeSet, VecDeque};
 use smallvec::SmallVec;
 
 use crate::{
-    hold::{Hold, HoldState},
+    hold::HoldState,
+    holds::Holds,
     ids::{LogTimeMs, OrderId},
-    slab::Slab,
 };
 
 /// Entries of a queue that may be stale before it is tidied.
@@ -56,10 +56,10 @@ pub(crate) struct EventClock {
 }
 
 /// Is this queue entry still what it says?
-fn is_current(holds: &Slab<Hold>, event: u32, expires_at_ms: LogTimeMs, slot: u32) -> bool {
+fn is_current(holds: &Holds, event: u32, expires_at_ms: LogTimeMs, slot: u32) -> bool {
     holds.get(slot).is_some_and(|hold| {
-        hold.event == event
-            && hold.state == HoldState::Live
+        hold.event() == event
+            && hold.state() == HoldState::Live
             && hold.expires_at_ms() == expires_at_ms
     })
 }
@@ -68,7 +68,7 @@ impl EventClock {
     /// Remembers that a hold expires; `ttl_ms` names the queue, in which times must not go back.
     pub(crate) fn push(
         &mut self,
-        holds: &Slab<Hold>,
+        holds: &Holds,
         (event, slot): (u32, u32),
         ttl_ms: u32,
         expires_at_ms: LogTimeMs,
@@ -126,7 +126,7 @@ impl EventClock {
     /// Drops stale fronts and takes entries that are due into `due`.
     pub(crate) fn take_due(
         &mut self,
-        holds: &Slab<Hold>,
+        holds: &Holds,
         event: u32,
         now: LogTimeMs,
         due: &mut Vec<u32>,
@@ -157,7 +157,7 @@ impl EventClock {
 
     /// When the first live hold ends if nothing is done, a fenced one at the end of its fence; or
     /// the first allotment is released.
-    pub(crate) fn first_return(&mut self, holds: &Slab<Hold>, event: u32) -> Option<LogTimeMs> {
+    pub(crate) fn first_return(&mut self, holds: &Holds, event: u32) -> Option<LogTimeMs> {
         self.take_due(holds, event, 0, &mut Vec::new());
         self.earliest()
     }
@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn times_that_are_years_apart_are_kept_exactly() {
-        let (mut clock, holds) = (EventClock::default(), Slab::new());
+        let (mut clock, holds) = (EventClock::default(), Holds::new());
         let times = [1 << 40, (1 << 40) + 1, 7, (1 << 40) - BEFORE_FIRST_MS - 1, u64::MAX, 0];
         for (slot, time) in (0..).zip(times) {
             clock.push(&holds, (0, slot), 1000, time);

@@ -9,7 +9,7 @@ use crate::{
     channels::Taken,
     dedup::KeyOwner,
     event::{EventState, PlaceKind, PlaceRef, SectionStock},
-    hold::{Hold, HoldState},
+    hold::{HoldRef, HoldState},
     ids::{BuyerHash, ChannelNo, CodeHash, KeyHash, SectionNo},
     limits::SETTLED_REPORTS_MAX,
     order::{JobKind, Order, OrderStatus},
@@ -110,8 +110,8 @@ impl Shard {
     pub fn check_invariants(&self) -> Vec<Violation> {
         let mut found = Found::default();
         let mut events: Vec<Recount> = self.events.iter().map(Recount::new).collect();
-        for (slot, hold) in self.holds.slab.iter() {
-            self.check_hold(slot, hold, &mut events[hold.event as usize], &mut found);
+        for (slot, hold) in self.holds.iter() {
+            self.check_hold(slot, &hold, &mut events[hold.event() as usize], &mut found);
         }
         for (slot, order) in self.orders.slab.iter() {
             self.check_order(slot, order, &mut events[order.event as usize], &mut found);
@@ -131,41 +131,45 @@ impl Shard {
         found.0
     }
 
-    fn check_hold(&self, slot: u32, hold: &Hold, event: &mut Recount, found: &mut Found) {
+    fn check_hold(&self, slot: u32, hold: &HoldRef<'_>, event: &mut Recount, found: &mut Found) {
         let now = self.log_time_ms;
         let id = hold.id;
-        if hold.state.has_seats() {
-            event.own(hold.places(), SeatState::Held, slot, found);
-            event.come_through(hold.channel(), hold.places());
+        if hold.state().has_seats() {
+            event.own(&hold.places(), SeatState::Held, slot, found);
+            event.come_through(hold.channel(), &hold.places());
             count(&mut event.buyers, hold.buyer, hold.places().len());
         }
         if let Some(code) = hold.code() {
-            let in_use = hold.state.has_seats() || hold.state == HoldState::Sold;
+            let in_use = hold.state().has_seats() || hold.state() == HoldState::Sold;
             *event.codes.entry(code).or_default() += u32::from(in_use);
         }
-        event.live += usize::from(hold.state == HoldState::Live);
-        found.expect("INV-3", hold.state != HoldState::Live || hold.expires_at_ms() > now, || {
-            format!("{id:?} is live after its expiry")
-        });
+        event.live += usize::from(hold.state() == HoldState::Live);
+        found.expect(
+            "INV-3",
+            hold.state() != HoldState::Live || hold.expires_at_ms() > now,
+            || format!("{id:?} is live after its expiry"),
+        );
         let order = (hold.order() != NONE).then(|| self.orders.slab.get(hold.order())).flatten();
-        let fits = match hold.state {
+        let fits = match hold.state() {
             HoldState::InCheckout => order.is_some_and(|order| order.status.is_undecided()),
             HoldState::Sold => order.is_some_and(|order| order.status.has_seats()),
             HoldState::Live | HoldState::Released | HoldState::Expired => order.is_none(),
         };
         let fits = fits && order.is_none_or(|order| order.hold == id);
-        found.expect("INV-3", fits, || format!("{id:?} is {:?} without its order", hold.state));
-        let over = match hold.state {
+        found.expect("INV-3", fits, || format!("{id:?} is {:?} without its order", hold.state()));
+        let over = match hold.state() {
             HoldState::Live | HoldState::InCheckout => false,
             HoldState::Sold => order.is_some_and(|o| o.status == OrderStatus::Confirmed),
             HoldState::Released | HoldState::Expired => true,
         };
         found.expect("INV-5", over == hold.ended_at_ms().is_some(), || {
-            format!("{id:?} is {:?} and ended at {:?}", hold.state, hold.ended_at_ms())
+            format!("{id:?} is {:?} and ended at {:?}", hold.state(), hold.ended_at_ms())
         });
-        found.expect("INV-9", hold.held_at_ms.max(hold.ended_at_ms().unwrap_or(0)) <= now, || {
-            format!("{id:?} was held or ended in the future")
-        });
+        found.expect(
+            "INV-9",
+            hold.held_at_ms().max(hold.ended_at_ms().unwrap_or(0)) <= now,
+            || format!("{id:?} was held or ended in the future"),
+        );
     }
 
     fn check_order(&self, slot: u32, order: &Order, event: &mut Recount, found: &mut Found) {
@@ -179,9 +183,9 @@ impl Shard {
             count(&mut event.emails, order.email, seats);
             count(&mut event.cards, order.card, seats);
         }
-        let hold = self.holds.slot(order.hold).map(|hold| &self.holds.slab[hold]);
+        let hold = self.holds.slot(order.hold).map(|hold| self.holds.at(hold));
         let its_own =
-            hold.is_some_and(|hold| hold.order() == slot && *hold.places() == *order.places);
+            hold.is_some_and(|hold| hold.order() == slot && hold.places() == order.places);
         let held = match order.status {
             OrderStatus::Processing | OrderStatus::ActionRequired => {
                 event.fences += 1;
@@ -248,7 +252,7 @@ impl Shard {
                 format!("the key of {owner:?} leads elsewhere")
             });
         };
-        for (slot, hold) in self.holds.slab.iter() {
+        for (slot, hold) in self.holds.iter() {
             check(hold.key, KeyOwner::Hold(slot));
             for extension in hold.keyed() {
                 check(extension.key, KeyOwner::Extension(slot));
@@ -270,9 +274,9 @@ impl Shard {
 
     fn check_bounds(&self, found: &mut Found) {
         let limits = &self.limits;
-        let alive = self.holds.slab.iter().filter(|(_, hold)| hold.state.has_seats()).count();
+        let alive = self.holds.iter().filter(|(_, hold)| hold.state().has_seats()).count();
         found.expect("INV-11", alive == self.holds.alive, || "holds are miscounted".to_owned());
-        let ended = self.holds.slab.iter().filter(|(_, hold)| hold.ended_at_ms().is_some()).count();
+        let ended = self.holds.iter().filter(|(_, hold)| hold.ended_at_ms().is_some()).count();
         found.expect("INV-11", ended == self.holds.ended.len(), || {
             format!("{ended} holds ended, {} will be forgotten", self.holds.ended.len())
         });

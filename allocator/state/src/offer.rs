@@ -265,10 +265,10 @@ impl Shard {
     ) -> OfferState {
         let mut counted = OfferState::new(offer.clone());
         let event = &self.events[event_slot as usize];
-        let holds = self.holds.slab.iter().map(|(_, hold)| hold);
-        for hold in holds.filter(|hold| hold.event == event_slot && hold.state.has_seats()) {
-            let deals = deals(hold.places(), hold.price_list, hold.deals());
-            event.count_in(&mut counted, hold.places(), &deals, true);
+        let holds = self.holds.iter().map(|(_, hold)| hold);
+        for hold in holds.filter(|hold| hold.event() == event_slot && hold.state().has_seats()) {
+            let deals = deals(&hold.places(), hold.price_list(), hold.deals());
+            event.count_in(&mut counted, &hold.places(), &deals, true);
         }
         let orders = self.orders.slab.iter().map(|(_, order)| order);
         for order in orders.filter(|o| o.event == event_slot && o.status.has_seats()) {
@@ -281,11 +281,12 @@ impl Shard {
     /// Writes down that what is taken of an event, or was, has none of the types that it gets now.
     pub(crate) fn leave_untyped(&mut self, event_slot: u32) {
         let event = &self.events[event_slot as usize];
-        let holds = self.holds.slab.iter().filter(|(_, hold)| hold.event == event_slot);
+        let holds = self.holds.iter().filter(|(_, hold)| hold.event() == event_slot);
         let holds: Vec<u32> = holds.map(|(slot, _)| slot).collect();
         for slot in holds {
-            let hold = &mut self.holds.slab[slot];
-            hold.set_deals(event.untyped(hold.places(), hold.price_list, hold.deals()));
+            let hold = self.holds.at(slot);
+            let deals = event.untyped(&hold.places(), hold.price_list(), hold.deals());
+            self.holds.slab[slot].set_deals(deals);
         }
         let orders = self.orders.slab.iter().filter(|(_, order)| order.event == event_slot);
         let orders: Vec<u32> = orders.map(|(slot, _)| slot).collect();

@@ -85,9 +85,9 @@ impl Shard {
             self.holds.set_state(hold_slot, HoldState::InCheckout);
             let event = &mut self.events[event_slot as usize];
             event.clock.fences.insert((fence, id, order_slot));
-            let hold = &self.holds.slab[hold_slot];
+            let hold = self.holds.at(hold_slot);
             let until = fence.max(hold.expires_at_ms());
-            announce(event, hold.places(), SeatState::Held, key_tag(hold.key), until, changes);
+            announce(event, &hold.places(), SeatState::Held, key_tag(hold.key), until, changes);
             self.set_status(order_slot, status, changes);
             self.add_job(order_slot, JobKind::Authorise, 0, 0);
             self.reschedule(event_slot);
@@ -100,15 +100,15 @@ impl Shard {
 
     fn sell_places(&mut self, order_slot: u32, hold_slot: u32, changes: &mut Vec<Change>) {
         self.holds.set_state(hold_slot, HoldState::Sold);
-        let hold = &self.holds.slab[hold_slot];
-        let event = &mut self.events[hold.event as usize];
+        let hold = self.holds.at(hold_slot);
+        let event = &mut self.events[hold.event() as usize];
         let (held, sold) = ((SeatState::Held, hold_slot), (SeatState::Sold, order_slot));
         event.count_sold(hold.channel(), hold.places().len(), true);
-        event.transition(hold.places(), held, sold);
+        event.transition(&hold.places(), held, sold);
         if let Some(hoarding) = &mut event.hoarding {
-            hoarding.subtract(hold);
+            hoarding.subtract(&hold);
         }
-        announce(event, hold.places(), SeatState::Sold, key_tag(hold.key), 0, changes);
+        announce(event, &hold.places(), SeatState::Sold, key_tag(hold.key), 0, changes);
         self.set_status(order_slot, OrderStatus::Sold, changes);
     }
 
@@ -116,7 +116,7 @@ impl Shard {
     pub(crate) fn sell_authorised(&mut self, order_slot: u32, changes: &mut Vec<Change>) {
         let hold_slot = self.hold_of(order_slot);
         assert!(
-            self.holds.slab[hold_slot].state == HoldState::InCheckout,
+            self.holds.slab[hold_slot].state() == HoldState::InCheckout,
             "only a hold in checkout can be sold by its payment"
         );
         self.drop_fence(order_slot);
@@ -138,19 +138,19 @@ impl Shard {
         self.drop_fence(order_slot);
         self.fail(order_slot, code, reason, changes);
         self.holds.clear_order(hold_slot);
-        let hold = &self.holds.slab[hold_slot];
+        let hold = self.holds.at(hold_slot);
         if hold.expires_at_ms() <= self.log_time_ms {
             // However late the log time is that ends it.
             let until_ms = self.log_time_ms.min(fence_ms.max(hold.expires_at_ms()));
             self.end_hold(hold_slot, (HoldState::Expired, until_ms), changes);
             return;
         }
-        let (event_slot, ttl_ms, until) = (hold.event, hold.ttl_ms, hold.expires_at_ms());
+        let (event_slot, ttl_ms, until) = (hold.event(), hold.terms.ttl_ms, hold.expires_at_ms());
         self.holds.set_state(hold_slot, HoldState::Live);
         let event = &mut self.events[event_slot as usize];
         event.clock.live += 1;
-        let hold = &self.holds.slab[hold_slot];
-        announce(event, hold.places(), SeatState::Held, key_tag(hold.key), until, changes);
+        let hold = self.holds.at(hold_slot);
+        announce(event, &hold.places(), SeatState::Held, key_tag(hold.key), until, changes);
         self.schedule_hold(hold_slot, ttl_ms);
     }
 

@@ -102,18 +102,17 @@ impl Shard {
         self.ahead = ahead;
     }
 
-    /// Both lines of each record.
     fn read_holds(&self, slots: &[u32]) -> u64 {
-        let both = |hold: &Hold| hold.id.0 as u64 ^ hold.request ^ u64::from(hold.event);
-        let holds = slots.iter().map(|&slot| self.holds.slab.get(slot).map_or(0, both));
+        let line = |hold: &Hold| hold.request;
+        let holds = slots.iter().map(|&slot| self.holds.slab.get(slot).map_or(0, line));
         holds.fold(0, |read, word| read ^ word)
     }
 
     /// Those of the holds in these slots.
     fn list_places(&self, ahead: &mut Ahead) {
-        for hold in ahead.slots.iter().filter_map(|&slot| self.holds.slab.get(slot)) {
-            let seat = hold.places().first().map_or(0, |place| place.0);
-            ahead.places.push((hold.event, hold.buyer, seat));
+        for hold in ahead.slots.iter().filter_map(|&slot| self.holds.get(slot)) {
+            let seat = hold.first_place().map_or(0, |place| place.0);
+            ahead.places.push((hold.event(), hold.buyer, seat));
         }
     }
 

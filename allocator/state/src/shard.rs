@@ -12,7 +12,8 @@ use crate::{
     control::Control,
     dedup::{Dedup, KeyOwner, KeyTables},
     event::{EventState, PlaceKind, PlaceRef},
-    hold::{HoldState, Holds},
+    hold::HoldState,
+    holds::Holds,
     ids::{EventNo, KeyHash, LogTimeMs, SeatNo, SectionNo, ShardNo},
     index::{Counts, Vacancy},
     job::Outbox,
@@ -152,10 +153,10 @@ impl Shard {
 
     /// Lets a live hold expire at its time.
     pub(crate) fn schedule_hold(&mut self, hold_slot: u32, ttl_ms: u32) {
-        let hold = &self.holds.slab[hold_slot];
-        let (event_slot, expires_at_ms) = (hold.event, hold.expires_at_ms());
+        let hold = self.holds.at(hold_slot);
+        let (event_slot, expires_at_ms) = (hold.event(), hold.expires_at_ms());
         let clock = &mut self.events[event_slot as usize].clock;
-        clock.push(&self.holds.slab, (event_slot, hold_slot), ttl_ms, expires_at_ms);
+        clock.push(&self.holds, (event_slot, hold_slot), ttl_ms, expires_at_ms);
         if clock.next_at_ms.is_none_or(|next| expires_at_ms < next) {
             self.reschedule(event_slot);
         }
@@ -168,20 +169,21 @@ impl Shard {
         (state, until_ms): (HoldState, LogTimeMs),
         changes: &mut Vec<Change>,
     ) {
-        let hold = &self.holds.slab[hold_slot];
-        assert!(hold.state.has_seats(), "a hold ended twice");
-        let event = &mut self.events[hold.event as usize];
-        event.count_channel(hold.channel(), hold.places(), false);
-        give_back(event, hold.places(), (SeatState::Held, hold_slot), changes);
-        event.count_deals(hold.places(), hold.deals(), false);
+        let hold = self.holds.at(hold_slot);
+        assert!(hold.state().has_seats(), "a hold ended twice");
+        let event = &mut self.events[hold.event() as usize];
+        let places = hold.places();
+        event.count_channel(hold.channel(), &places, false);
+        give_back(event, &places, (SeatState::Held, hold_slot), changes);
+        event.count_deals(&places, hold.deals(), false);
         if let Some(code) = hold.code() {
             event.codes.count(code, false);
         }
-        buyer_limit::subtract(&mut event.buyers, hold.buyer, hold.places().len());
+        buyer_limit::subtract(&mut event.buyers, hold.buyer, places.len());
         if let Some(hoarding) = &mut event.hoarding {
-            hoarding.spend(hold, until_ms);
+            hoarding.spend(&hold, until_ms);
         }
-        if hold.state == HoldState::Live {
+        if hold.state() == HoldState::Live {
             event.clock.live -= 1;
         }
         self.holds.set_state(hold_slot, state);

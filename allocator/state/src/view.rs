@@ -198,16 +198,16 @@ impl Shard {
 
     /// A hold, also an ended one as long as its key is remembered.
     pub fn hold(&self, hold: HoldId) -> Option<HoldView> {
-        let hold = &self.holds.slab[self.holds.slot(hold)?];
-        let event = &self.events[hold.event as usize];
+        let hold = self.holds.at(self.holds.slot(hold)?);
+        let event = &self.events[hold.event() as usize];
         Some(HoldView {
             hold: hold.id,
             event: event.event,
-            state: hold.state,
-            held_at_ms: hold.held_at_ms,
+            state: hold.state(),
+            held_at_ms: hold.held_at_ms(),
             expires_at_ms: hold.expires_at_ms(),
             extensions: hold.extensions(),
-            places: event.dealt_places(hold.places(), hold.price_list, hold.deals()),
+            places: event.dealt_places(&hold.places(), hold.price_list(), hold.deals()),
             currency: event.currency,
             order: (hold.order() != NONE).then(|| self.orders.slab[hold.order()].id),
         })

@@ -117,10 +117,10 @@ impl Shard {
         if self.orders.slot(sale.order).is_some() {
             return Err(Rejection::Invalid { field: "order", reason: "is another order's id" });
         }
-        let hold = &self.holds.slab[slot];
-        let event = &self.events[hold.event as usize];
-        fields(event.total_minor(hold.places(), hold.price_list, hold.deals()))?;
-        match hold.state {
+        let hold = self.holds.at(slot);
+        let event = &self.events[hold.event() as usize];
+        fields(event.total_minor(&hold.places(), hold.price_list(), hold.deals()))?;
+        match hold.state() {
             HoldState::Live => Ok(slot),
             HoldState::InCheckout => Err(Rejection::HoldInCheckout),
             _ => Err(Rejection::HoldExpired),
@@ -151,8 +151,8 @@ impl Shard {
             }
             Ok(())
         })?;
-        let hold = &self.holds.slab[hold_slot];
-        let event = &self.events[hold.event as usize];
+        let hold = self.holds.at(hold_slot);
+        let event = &self.events[hold.event() as usize];
         let seats_max = event.rules.seats_per_buyer_max;
         let (seats, card) = (hold.places().len(), command.card.unwrap_or(0));
         if buyer_limit::exceeds(&event.emails, command.email, seats, seats_max)
@@ -177,8 +177,8 @@ impl Shard {
 
     /// An order that is sold at once; callers change what is otherwise.
     pub(super) fn new_order(&self, sale: &Sale<'_>, hold_slot: u32) -> Order {
-        let hold = &self.holds.slab[hold_slot];
-        let event = &self.events[hold.event as usize];
+        let hold = self.holds.at(hold_slot);
+        let event = &self.events[hold.event() as usize];
         Order {
             id: sale.order,
             key: sale.idempotency.key,
@@ -192,12 +192,12 @@ impl Shard {
             key_lives: true,
             status: OrderStatus::Sold,
             failure: None,
-            event: hold.event,
-            price_list: hold.price_list,
-            places: hold.places().into(),
+            event: hold.event(),
+            price_list: hold.price_list(),
+            places: hold.places(),
             channel: hold.channel(),
             deals: hold.deals().clone(),
-            total_minor: event.total_minor(hold.places(), hold.price_list, hold.deals()),
+            total_minor: event.total_minor(&hold.places(), hold.price_list(), hold.deals()),
             hold: hold.id,
             job: None,
             payment_method: "".into(),

@@ -67,17 +67,17 @@ impl Shard {
             self.check_key_room(0)?;
         }
         let slot = self.holds.slot(command.hold).ok_or(Rejection::NotFound { what: "hold" })?;
-        let hold = &self.holds.slab[slot];
+        let hold = self.holds.at(slot);
         if command.extensions_seen > hold.extensions() {
             let (field, reason) = ("extensions_seen", "is more than the hold has had");
             return Err(Rejection::Invalid { field, reason });
         }
-        match hold.state {
+        match hold.state() {
             HoldState::Live => {}
             HoldState::InCheckout => return Err(Rejection::HoldInCheckout),
             _ => return Err(Rejection::HoldExpired),
         }
-        let event = &self.events[hold.event as usize];
+        let event = &self.events[hold.event() as usize];
         let (ttl_ms, extensions_max) = (event.rules.hold_ttl_ms, event.rules.hold_extensions_max);
         let mut done = Extension {
             key: command.idempotency.map_or(0, |idempotency| idempotency.key),
@@ -103,7 +103,7 @@ impl Shard {
         done.expires_at_ms = done.expires_at_ms.max(expires_at_ms);
         if longer {
             let tag = key_tag(hold.key);
-            announce(event, hold.places(), SeatState::Held, tag, expires_at_ms, changes);
+            announce(event, &hold.places(), SeatState::Held, tag, expires_at_ms, changes);
         }
         self.store_extension(slot, &done, command.idempotency.is_some());
         if longer {
@@ -113,10 +113,8 @@ impl Shard {
     }
 
     fn store_extension(&mut self, slot: u32, done: &Extension, has_key: bool) {
-        let hold = &mut self.holds.slab[slot];
-        hold.set_extended(done.extensions, done.expires_at_ms);
+        self.holds.extend(slot, done, has_key);
         if has_key {
-            hold.extra_mut().keyed.push(done.clone());
             self.remember_key(done.key, KeyOwner::Extension(slot));
         }
     }

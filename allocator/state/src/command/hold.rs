@@ -9,12 +9,12 @@ use crate::{
     dedup::KeyOwner,
     error::DecodeError,
     event::{EventState, PlaceRef, PlaceRefs},
-    hold as record,
     ids::{ChannelNo, CodeHash, HoldId, TypeNo},
     index::{Entry, Vacancy},
     offer::Deals,
     outcome::{Done, Held, Outcome, Rejection},
     shard::{Shard, key_tag},
+    shared_terms::SharedTerms,
     wishes::{self, Refused, Terms},
 };
 
@@ -182,14 +182,14 @@ impl Shard {
 
     /// The answer that granted a hold, whatever became of it since.
     fn held(&self, slot: u32) -> Held {
-        let hold = &self.holds.slab[slot];
+        let hold = self.holds.at(slot);
         Held {
             hold: hold.id,
-            held_at_ms: hold.held_at_ms,
+            held_at_ms: hold.held_at_ms(),
             expires_at_ms: hold.first_expires_at_ms(),
-            places: self.events[hold.event as usize].dealt_places(
-                hold.places(),
-                hold.price_list,
+            places: self.events[hold.event() as usize].dealt_places(
+                &hold.places(),
+                hold.price_list(),
                 hold.deals(),
             ),
         }
@@ -258,7 +258,7 @@ impl Shard {
             Refused::Conflict(seats) => Rejection::SeatUnavailable { seats },
             Refused::Orphans { stranded, mend } => Rejection::OrphanSeats { seats: stranded, mend },
             Refused::Short(shortage) => {
-                let held_may_return_at_ms = event.clock.first_return(&self.holds.slab, event_slot);
+                let held_may_return_at_ms = event.clock.first_return(&self.holds, event_slot);
                 match shortage {
                     Shortage::SoldOut => Rejection::SoldOut { held_may_return_at_ms },
                     Shortage::NotEnough => Rejection::NotEnoughTogether { held_may_return_at_ms },
@@ -303,7 +303,7 @@ impl Shard {
         if let Ok(dealt @ Some(prices)) = &deals
             && !wishes::are_within_limits(&command.items, prices)
         {
-            let held_may_return_at_ms = event.clock.first_return(&self.holds.slab, event_slot);
+            let held_may_return_at_ms = event.clock.first_return(&self.holds, event_slot);
             event.count_deals(places, dealt, false);
             deals = Err(Rejection::SoldOut { held_may_return_at_ms });
         }
@@ -334,12 +334,9 @@ impl Shard {
         let expires_at_ms = now.saturating_add(ttl_ms.into());
         let price_list = event.price_list();
         event.clock.live += 1;
-        let hold = record::Hold::granted(
-            (command.hold, &command.idempotency),
-            (event_slot, price_list),
-            (now, ttl_ms),
-            &places,
-        );
+        let terms = SharedTerms::new((event_slot, price_list), (now, ttl_ms));
+        let head = (command.hold, &command.idempotency);
+        let hold = self.holds.granted(head, (now, terms), &places);
         let slot = self.holds.fill(admitted.id_at, hold);
         let said = (key_tag(command.idempotency.key), expires_at_ms);
         let full = Held::granted(command.hold, (now, expires_at_ms), outcomes);

@@ -31,7 +31,7 @@ impl Shard {
         let Some(slot) = self.holds.slot(command.hold) else {
             return Outcome::rejected(Rejection::NotFound { what: "hold" });
         };
-        match self.holds.slab[slot].state {
+        match self.holds.slab[slot].state() {
             HoldState::Live => {
                 self.end_hold(slot, (HoldState::Released, self.log_time_ms), changes);
                 Outcome::done(Done::Ok)

@@ -8,7 +8,7 @@ use std::{convert::Infallible, sync::Arc};
 
 use super::write;
 use crate::{
-    codec::put_varint, event::EventState, hold::Hold, order::Order, seat_map::SeatMap,
+    codec::put_varint, event::EventState, hold::HoldRef, order::Order, seat_map::SeatMap,
     shard::Shard, slab::Slab,
 };
 
@@ -112,7 +112,7 @@ impl Copy {
         Self { parts, holds: Records::default(), orders: Records::default() }
     }
 
-    fn add_hold(&mut self, events: &[EventState], orders: &Slab<Order>, hold: &Hold) {
+    fn add_hold(&mut self, events: &[EventState], orders: &Slab<Order>, hold: &HoldRef<'_>) {
         self.holds.add(hold.id.0, |out| write::encode_hold(events, orders, hold, out));
     }
 
@@ -125,8 +125,8 @@ impl Shard {
     /// Adds the whole state to `out`. Equal states give equal bytes.
     pub fn encode_snapshot(&self, out: &mut Vec<u8>) {
         let mut copy = Copy::new(self.parts());
-        for (_, hold) in self.holds.slab.iter() {
-            copy.add_hold(&self.events, &self.orders.slab, hold);
+        for (_, hold) in self.holds.iter() {
+            copy.add_hold(&self.events, &self.orders.slab, &hold);
         }
         for (_, order) in self.orders.slab.iter() {
             copy.add_order(&self.events, order);
@@ -154,9 +154,9 @@ impl Shard {
     /// calls commands may be applied.
     pub fn copy_some(&mut self, copy: &mut Copy, most: usize) -> bool {
         let (events, orders) = (&self.events, &self.orders.slab);
-        let holds = &mut self.holds.slab;
+        let holds = &mut self.holds;
         // A hold names its order by the slot, which stays the order's as long as the hold is there.
-        if holds.read_cut(most, |hold| copy.add_hold(events, orders, hold)) {
+        if holds.read_cut(most, |hold| copy.add_hold(events, orders, &hold)) {
             return true;
         }
         if self.orders.slab.read_cut(most, |order| copy.add_order(events, order)) {

@@ -22,6 +22,7 @@ use crate::{
     order::{FailureCode, JobKind, Order, OrderStatus, Origin},
     seat_word::SeatState,
     shard::Shard,
+    shared_terms::SharedTerms,
     tickets::Tickets,
 };
 
@@ -58,7 +59,7 @@ impl Shard {
         }
         let mut orders_of_holds = Vec::new();
         for _ in 0..r.count(usize::MAX, 48, "holds")? {
-            let (hold, order) = decode_hold(r, &shard)?;
+            let (hold, order) = decode_hold(r, &mut shard)?;
             shard.restore_hold(hold, order, &mut orders_of_holds)?;
         }
         for _ in 0..r.count(usize::MAX, 64, "orders")? {
@@ -117,12 +118,13 @@ impl Shard {
         if self.holds.slot(hold.id).is_some() || self.find_key(hold.key).is_some() {
             return invalid("a hold that comes twice");
         }
-        let (key, event_slot, state) = (hold.key, hold.event, hold.state);
-        let (places, buyer) = (PlaceRefs::from(hold.places()), hold.buyer);
-        let held_at_ms = hold.held_at_ms;
+        let slot = self.holds.insert(hold);
+        let hold = self.holds.at(slot);
+        let (key, event_slot, state) = (hold.key, hold.event(), hold.state());
+        let (places, buyer) = (hold.places(), hold.buyer);
+        let held_at_ms = hold.held_at_ms();
         let (deals, channel) = (hold.deals().clone(), hold.channel());
         let extensions: Vec<_> = hold.keyed().iter().map(|extension| extension.key).collect();
-        let slot = self.holds.insert(hold);
         self.remember_key(key, KeyOwner::Hold(slot));
         for key in extensions {
             self.remember_key(key, KeyOwner::Extension(slot));
@@ -181,8 +183,8 @@ impl Shard {
     fn restore_queues(&mut self) {
         let mut live = Vec::new();
         let mut ended = Vec::new();
-        for (slot, hold) in self.holds.slab.iter() {
-            if hold.state == HoldState::Live {
+        for (slot, hold) in self.holds.iter() {
+            if hold.state() == HoldState::Live {
                 live.push((hold.expires_at_ms(), hold.id, slot));
             } else if let Some(forget_at_ms) = hold.forget_at_ms() {
                 ended.push((forget_at_ms, slot));
@@ -192,7 +194,7 @@ impl Shard {
         self.holds.ended = ended.into_iter().map(|(_, slot)| slot).collect();
         live.sort_unstable();
         for (_, _, slot) in live {
-            let ttl_ms = self.holds.slab[slot].ttl_ms;
+            let ttl_ms = self.holds.at(slot).terms.ttl_ms;
             self.schedule_hold(slot, ttl_ms);
         }
         let remembered = self.orders.slab.iter().filter(|(_, order)| order.key_lives);
@@ -386,7 +388,7 @@ fn known_event(shard: &Shard, event: u32, price_list: u16) -> Read<u32> {
     }
 }
 
-fn decode_hold(r: &mut Reader<'_>, shard: &Shard) -> Read<(Hold, Option<OrderId>)> {
+fn decode_hold(r: &mut Reader<'_>, shard: &mut Shard) -> Read<(Hold, Option<OrderId>)> {
     let (id, key) = (HoldId(r.u128()?), r.u128()?);
     let (request, buyer) = (r.u64()?, r.u64()?);
     let (held_at_ms, expires_at_ms) = (r.varint()?, r.varint()?);
@@ -404,15 +406,17 @@ fn decode_hold(r: &mut Reader<'_>, shard: &Shard) -> Read<(Hold, Option<OrderId>
     let channel = decode_channel(r, &shard.events[event as usize])?;
     let code = r.opt(Reader::u128)?;
     let idempotency = Idempotency { key, request, buyer, buyer_is_new: false };
-    let (head, times) = ((id, &idempotency), (held_at_ms, ttl_ms));
-    let mut hold = Hold::granted(head, (event, price_list), times, &places);
-    hold.state = state;
+    let terms = SharedTerms::new((event, price_list), (held_at_ms, ttl_ms));
+    let mut hold = shard.holds.granted((id, &idempotency), (held_at_ms, terms), &places);
+    hold.set_state(state);
     hold.set_deals(deals);
     hold.set_channel(channel);
     hold.set_code(code);
-    hold.set_extended(extensions, expires_at_ms);
+    if (extensions, expires_at_ms) != (0, held_at_ms.saturating_add(ttl_ms.into())) {
+        hold.set_extended(extensions, expires_at_ms);
+    }
     if let Some(ended_at_ms) = ended_at_ms {
-        hold.set_ended(ended_at_ms);
+        hold.set_ended_after(ended_at_ms.wrapping_sub(held_at_ms));
     }
     for _ in 0..r.count(usize::MAX, 28, "extensions")? {
         let extension = Extension {
@@ -423,7 +427,7 @@ fn decode_hold(r: &mut Reader<'_>, shard: &Shard) -> Read<(Hold, Option<OrderId>
             extensions: r.u16("extensions")?,
             extensions_max: r.u16("extensions_max")?,
         };
-        hold.extra_mut().keyed.push(extension);
+        hold.add_keyed(extension);
     }
     Ok((hold, order))
 }

@@ -8,7 +8,7 @@ use crate::{
     },
     command::{encode_offer, encode_prices},
     event::{EventState, PlaceRef},
-    hold::Hold,
+    hold::HoldRef,
     job::Job,
     offer::{Deal, Deals},
     order::Order,
@@ -117,17 +117,17 @@ impl Shard {
 pub(super) fn encode_hold(
     events: &[EventState],
     orders: &Slab<Order>,
-    hold: &Hold,
+    hold: &HoldRef<'_>,
     out: &mut Vec<u8>,
 ) {
     put_u128(out, hold.id.0);
     put_u128(out, hold.key);
     put_u64(out, hold.request);
     put_u64(out, hold.buyer);
-    put_varint(out, hold.held_at_ms);
+    put_varint(out, hold.held_at_ms());
     put_varint(out, hold.expires_at_ms());
     put_opt_varint(out, hold.ended_at_ms());
-    put_varint(out, events[hold.event as usize].event.into());
+    put_varint(out, events[hold.event() as usize].event.into());
     match hold.order() {
         NONE => out.push(0),
         slot => {
@@ -135,11 +135,11 @@ pub(super) fn encode_hold(
             put_u128(out, orders[slot].id.0);
         }
     }
-    put_varint(out, hold.ttl_ms.into());
-    put_varint(out, hold.price_list.into());
+    put_varint(out, hold.terms.ttl_ms.into());
+    put_varint(out, hold.price_list().into());
     put_varint(out, hold.extensions().into());
-    out.push(hold.state as u8);
-    put_places(hold.places(), out);
+    out.push(hold.state() as u8);
+    put_places(&hold.places(), out);
     put_deals(hold.deals(), out);
     put_varint(out, hold.channel().into());
     put_opt_u128(out, hold.code());
