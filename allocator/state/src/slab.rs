@@ -16,6 +16,10 @@ pub(crate) const NONE: u32 = u32::MAX;
 const CHUNK_BITS: u32 = 10;
 const CHUNK: usize = 1 << CHUNK_BITS;
 
+/// Values of a chunk. The last number of each is nobody's: allocators ask themselves for a little
+/// more where values begin with cache lines, and 64 KiB and a bit would take 80.
+const CHUNK_ROOM: usize = CHUNK - 1;
+
 /// Values at fixed places. Grows by chunks, so that growing never copies what is there.
 #[derive(Debug)]
 pub(crate) struct Slab<T> {
@@ -98,7 +102,8 @@ impl<T: Clone> Slab<T> {
             let slot = cut.next as usize;
             cut.next += 1;
             if cut.changed[slot / 64] & 1 << (slot % 64) == 0 {
-                self.chunks[slot >> CHUNK_BITS][slot % CHUNK].iter().for_each(&mut show);
+                let value = self.chunks[slot >> CHUNK_BITS].get(slot % CHUNK);
+                value.into_iter().flatten().for_each(&mut show);
             }
         }
         cut.next < cut.end || cut.before.iter().any(|chunk| !chunk.is_empty())
@@ -128,11 +133,12 @@ impl<T: Clone> Slab<T> {
             self.chunks[(slot >> CHUNK_BITS) as usize][slot as usize % CHUNK] = Some(value);
             return slot;
         }
+        if self.chunks.last().is_none_or(|chunk| chunk.len() == CHUNK_ROOM) {
+            self.end = (self.chunks.len() << CHUNK_BITS) as u32;
+            self.chunks.push(Vec::with_capacity(CHUNK_ROOM));
+        }
         let slot = self.end;
         self.end += 1;
-        if (slot as usize).is_multiple_of(CHUNK) {
-            self.chunks.push(Vec::with_capacity(CHUNK));
-        }
         self.chunks[(slot >> CHUNK_BITS) as usize].push(Some(value));
         slot
     }
@@ -155,11 +161,9 @@ impl<T: Clone> Slab<T> {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
-        self.chunks
-            .iter()
-            .flatten()
-            .enumerate()
-            .filter_map(|(slot, value)| value.as_ref().map(|value| (slot as u32, value)))
+        let chunks = (0..).step_by(CHUNK).zip(&self.chunks);
+        let slots = chunks.flat_map(|(first, chunk)| (first..).zip(chunk));
+        slots.filter_map(|(slot, value)| value.as_ref().map(|value| (slot, value)))
     }
 }
 
