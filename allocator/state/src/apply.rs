@@ -75,7 +75,10 @@ impl Shard {
         let mut commands = batch.commands.as_slice();
         while !commands.is_empty() {
             let (run, rest) = commands.split_at(joint::together(commands));
-            self.apply_run(run, &mut link, outcomes, changes);
+            match run {
+                [command] => self.apply_step(command, None, &mut link, (outcomes, changes)),
+                run => self.apply_together(run, &mut link, (outcomes, changes)),
+            }
             commands = rest;
         }
         let before = changes.len();
@@ -85,51 +88,63 @@ impl Shard {
         (self.chain, self.scratch) = link.finish(&changes[before..]);
     }
 
-    /// Commands that may be allotted together; mostly one.
-    #[inline]
-    fn apply_run(
+    /// Commands that may be allotted together.
+    fn apply_together(
         &mut self,
         run: &[Command],
         link: &mut Link,
-        outcomes: &mut Vec<Outcome>,
-        changes: &mut Vec<Change>,
+        (outcomes, changes): (&mut Vec<Outcome>, &mut Vec<Change>),
     ) {
-        let mut chosen = Vec::new();
-        if run.len() > 1 && !self.is_control() {
-            chosen = self.allot(run);
-        }
-        let at_first = outcomes.len();
-        for (at, command) in run.iter().enumerate() {
-            let before = changes.len();
-            let places = chosen.get_mut(at).and_then(Option::take);
-            self.apply_command(command, places, (outcomes, changes));
-            link.step(command, &outcomes[at_first + at], &changes[before..]);
+        let chosen = if self.is_control() { Vec::new() } else { self.allot(run) };
+        let mut chosen = chosen.into_iter();
+        for command in run {
+            let places = chosen.next().flatten();
+            self.apply_step(command, places, link, (outcomes, changes));
         }
     }
 
-    /// Adds one outcome. `chosen` are a hold's places, if they are chosen already.
+    /// A command, what comes of it, and its part of the chain.
+    fn apply_step(
+        &mut self,
+        command: &Command,
+        chosen: Option<PlaceRefs>,
+        link: &mut Link,
+        (outcomes, changes): (&mut Vec<Outcome>, &mut Vec<Change>),
+    ) {
+        let before = changes.len();
+        // Answers are written where they stand: moving one, of 160 bytes, costs more.
+        outcomes.push(Outcome::done(Done::Ok));
+        if let Some(outcome) = outcomes.last_mut() {
+            self.apply_command(command, chosen, (outcome, changes));
+            link.step(command, outcome, &changes[before..]);
+        }
+    }
+
+    /// Writes an outcome that says "done" so far. `chosen` are a hold's places, if they are chosen
+    /// already.
     #[inline(always)]
     fn apply_command(
         &mut self,
         command: &Command,
         chosen: Option<PlaceRefs>,
-        (outcomes, changes): (&mut Vec<Outcome>, &mut Vec<Change>),
+        (outcome, changes): (&mut Outcome, &mut Vec<Change>),
     ) {
         let is_tick = matches!(command.kind, CommandKind::Tick);
-        let outcome = if self.log_time_ms > command.not_after_ms {
+        *outcome = if self.log_time_ms > command.not_after_ms {
             Outcome::rejected(Rejection::TooLate)
         } else if !is_tick && self.is_control() != command.kind.is_for_control() {
             Outcome::rejected(Rejection::WrongShard)
         } else {
             match &command.kind {
                 CommandKind::Hold(command) => {
-                    return self.hold_seats(command, chosen, (outcomes, changes));
+                    return self.hold_seats(command, chosen, (outcome, changes));
                 }
-                CommandKind::ReleaseHold(command) => self.release_hold(command, changes),
+                CommandKind::ReleaseHold(command) => {
+                    return self.release_hold(command, (outcome, changes));
+                }
                 _ => self.apply_rare(command, changes),
             }
         };
-        outcomes.push(outcome);
     }
 
     /// All but the two commonest commands.

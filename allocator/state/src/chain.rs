@@ -27,9 +27,25 @@ const RELEASED: u8 = 3;
 /// A short form leaves out only what follows from what it has: it is taken when outcome and changes
 /// are compared with what they would be, and are that.
 pub(crate) struct Link {
+    /// What was written, and room behind it.
     bytes: Vec<u8>,
+    /// Where the room begins.
+    end: usize,
     now: u64,
 }
+
+/// Bytes of a step in a short form at most: head, a time, and each seat's share.
+const LINE_MAX: usize = HEAD + 8 + 16 * SHORT_SEATS_MAX;
+
+/// Room that is made at a time.
+const ROOM: usize = 1024;
+
+const _: () = {
+    assert!(LINE_MAX <= ROOM, "there is room for a line");
+    assert!(HEAD + 1 + 2 * 4 * SHORT_SEATS_MAX <= LINE_MAX, "a refusal fits a line");
+    assert!(RELEASED_HEAD + 4 * SHORT_SEATS_MAX <= LINE_MAX, "a release fits a line");
+    assert!(SHORT_SEATS_MAX <= u8::MAX as usize, "a line counts its seats in a byte");
+};
 
 impl Link {
     /// Begins; what time alone ended is told first. `bytes` is only room.
@@ -45,8 +61,9 @@ impl Link {
         put_varint(&mut bytes, batch.log_time_ms);
         put_varint(&mut bytes, shard.log_time_ms);
         put_varint(&mut bytes, batch.commands.len() as u64);
-        let mut link = Self { bytes, now: shard.log_time_ms };
-        link.put_changes(changes);
+        let mut link = Self { end: bytes.len(), bytes, now: shard.log_time_ms };
+        put_changes(changes, link.now, link.more());
+        link.end = link.bytes.len();
         link
     }
 
@@ -72,26 +89,41 @@ impl Link {
 
     /// What came at the end, and the link.
     pub(crate) fn finish(mut self, changes: &[Change]) -> ([u8; 32], Vec<u8>) {
-        self.put_changes(changes);
+        put_changes(changes, self.now, self.more());
         (*blake3::hash(&self.bytes).as_bytes(), self.bytes)
     }
 
+    /// The bytes without the room, to add others.
+    fn more(&mut self) -> &mut Vec<u8> {
+        self.bytes.truncate(self.end);
+        &mut self.bytes
+    }
+
+    /// Room for a line. It is written where it stands: bytes that are copied right after they were
+    /// written make the processor wait.
+    #[inline(always)]
+    fn line(&mut self) -> &mut [u8; LINE_MAX] {
+        if self.bytes.len() < self.end + LINE_MAX {
+            self.bytes.resize(self.end + ROOM, 0);
+        }
+        match self.bytes[self.end..].first_chunk_mut() {
+            Some(line) => line,
+            None => panic!("there is no room for a line"),
+        }
+    }
+
     fn full(&mut self, command: &Command, outcome: &Outcome, changes: &[Change]) {
-        self.bytes.push(FULL);
-        command.encode_for_chain(self.now, &mut self.bytes);
+        let now = self.now;
+        let bytes = self.more();
+        bytes.push(FULL);
+        command.encode_for_chain(now, bytes);
         let asked = match &command.kind {
             CommandKind::Hold(command) => Some(command.hold),
             _ => None,
         };
-        put_outcome(&mut self.bytes, outcome, asked, self.now);
-        self.put_changes(changes);
-    }
-
-    fn put_changes(&mut self, changes: &[Change]) {
-        put_varint(&mut self.bytes, changes.len() as u64);
-        for change in changes {
-            put_change(&mut self.bytes, change, self.now);
-        }
+        put_outcome(bytes, outcome, asked, now);
+        put_changes(changes, now, bytes);
+        self.end = self.bytes.len();
     }
 
     /// Named seats, granted at once, told as one change.
@@ -113,16 +145,18 @@ impl Link {
         if !(head && told && count && the_same) {
             return false;
         }
-        self.head(GRANTED, not_after, hold, named.len());
-        self.bytes.extend_from_slice(&held.expires_at_ms.to_le_bytes());
-        for place in &held.places {
-            let mut bytes = [0; 16];
+        let line = self.line();
+        put_head(line, GRANTED, not_after, hold, named.len());
+        line[HEAD..HEAD + 8].copy_from_slice(&held.expires_at_ms.to_le_bytes());
+        let mut at = HEAD + 8;
+        for (place, bytes) in held.places.iter().zip(line[at..].chunks_exact_mut(16)) {
             bytes[..4].copy_from_slice(&place.seat.unwrap_or(0).to_le_bytes());
             bytes[4..6].copy_from_slice(&place.section.to_le_bytes());
             bytes[6..8].copy_from_slice(&place.category.to_le_bytes());
             bytes[8..].copy_from_slice(&place.price_minor.to_le_bytes());
-            self.bytes.extend_from_slice(&bytes);
+            at += 16;
         }
+        self.end += at;
         true
     }
 
@@ -132,28 +166,12 @@ impl Link {
         let Some(named) = named(hold).filter(|named| seats.len() <= named.len()) else {
             return false;
         };
-        self.head(REFUSED, not_after_ms, hold, named.len());
-        named.iter().for_each(|seat| self.bytes.extend_from_slice(&seat.to_le_bytes()));
-        self.bytes.push(seats.len() as u8);
-        seats.iter().for_each(|seat| self.bytes.extend_from_slice(&seat.to_le_bytes()));
+        let line = self.line();
+        put_head(line, REFUSED, not_after_ms, hold, named.len());
+        let at = HEAD + put_seats(&mut line[HEAD..], named);
+        line[at] = seats.len() as u8;
+        self.end += at + 1 + put_seats(&mut line[at + 1..], seats);
         true
-    }
-
-    /// Everything about a hold of named seats but the seats.
-    #[inline(always)]
-    fn head(&mut self, form: u8, not_after_ms: u64, hold: &Hold, seats: usize) {
-        let idempotency = &hold.idempotency;
-        let mut bytes = [0; 63];
-        bytes[0] = form;
-        bytes[1] = seats as u8;
-        bytes[2] = idempotency.buyer_is_new.into();
-        bytes[3..7].copy_from_slice(&hold.event.to_le_bytes());
-        bytes[7..23].copy_from_slice(&hold.hold.0.to_le_bytes());
-        bytes[23..39].copy_from_slice(&idempotency.key.to_le_bytes());
-        bytes[39..47].copy_from_slice(&idempotency.request.to_le_bytes());
-        bytes[47..55].copy_from_slice(&idempotency.buyer.to_le_bytes());
-        bytes[55..].copy_from_slice(&not_after_ms.to_le_bytes());
-        self.bytes.extend_from_slice(&bytes);
     }
 
     /// A hold given back, told as one change.
@@ -167,17 +185,53 @@ impl Link {
         if seats.len() > SHORT_SEATS_MAX {
             return false;
         }
-        let mut bytes = [0; 30];
-        bytes[0] = RELEASED;
-        bytes[1] = seats.len() as u8;
-        bytes[2..6].copy_from_slice(&event.to_le_bytes());
-        bytes[6..22].copy_from_slice(&hold.0.to_le_bytes());
-        bytes[22..].copy_from_slice(&not_after_ms.to_le_bytes());
-        self.bytes.extend_from_slice(&bytes);
-        seats.iter().for_each(|seat| self.bytes.extend_from_slice(&seat.to_le_bytes()));
+        let line = self.line();
+        line[0] = RELEASED;
+        line[1] = seats.len() as u8;
+        line[2..6].copy_from_slice(&event.to_le_bytes());
+        line[6..22].copy_from_slice(&hold.0.to_le_bytes());
+        line[22..RELEASED_HEAD].copy_from_slice(&not_after_ms.to_le_bytes());
+        self.end += RELEASED_HEAD + put_seats(&mut line[RELEASED_HEAD..], seats);
         true
     }
 }
+
+fn put_changes(changes: &[Change], now: u64, bytes: &mut Vec<u8>) {
+    put_varint(bytes, changes.len() as u64);
+    for change in changes {
+        put_change(bytes, change, now);
+    }
+}
+
+/// Bytes of what [`put_head`] writes.
+const HEAD: usize = 63;
+
+/// Everything about a hold of named seats but the seats.
+#[inline(always)]
+fn put_head(line: &mut [u8; LINE_MAX], form: u8, not_after_ms: u64, hold: &Hold, seats: usize) {
+    let idempotency = &hold.idempotency;
+    line[0] = form;
+    line[1] = seats as u8;
+    line[2] = idempotency.buyer_is_new.into();
+    line[3..7].copy_from_slice(&hold.event.to_le_bytes());
+    line[7..23].copy_from_slice(&hold.hold.0.to_le_bytes());
+    line[23..39].copy_from_slice(&idempotency.key.to_le_bytes());
+    line[39..47].copy_from_slice(&idempotency.request.to_le_bytes());
+    line[47..55].copy_from_slice(&idempotency.buyer.to_le_bytes());
+    line[55..HEAD].copy_from_slice(&not_after_ms.to_le_bytes());
+}
+
+/// Writes seats; how many bytes.
+#[inline(always)]
+fn put_seats(line: &mut [u8], seats: &[SeatNo]) -> usize {
+    for (seat, bytes) in seats.iter().zip(line.chunks_exact_mut(4)) {
+        bytes.copy_from_slice(&seat.to_le_bytes());
+    }
+    4 * seats.len()
+}
+
+/// Bytes of a release but its seats.
+const RELEASED_HEAD: usize = 30;
 
 /// Seats of a step in a short form.
 const SHORT_SEATS_MAX: usize = 8;

@@ -123,17 +123,26 @@ impl Holds {
     }
 
     /// Moves a hold to another state, for good or for a while.
-    pub(crate) fn set_state(&mut self, slot: u32, state: HoldState) {
+    #[inline]
+    pub(crate) fn set_state(&mut self, slot: u32, state: HoldState) -> &mut Hold {
         let hold = &mut self.slab[slot];
         self.alive -= usize::from(hold.state().has_seats());
         self.alive += usize::from(state.has_seats());
         hold.set_state(state);
+        hold
     }
 
     /// The hold's life is over; its record stays as long as its key.
     pub(crate) fn end(&mut self, slot: u32, now: LogTimeMs) {
-        let after_ms = now.wrapping_sub(self.at(slot).held_at_ms());
-        self.slab[slot].set_ended_after(after_ms);
+        let hold = self.at(slot);
+        let (state, after_ms) = (hold.state(), now.wrapping_sub(hold.held_at_ms()));
+        self.end_as(slot, state, after_ms);
+    }
+
+    /// The same in another state, so long after it was held.
+    #[inline]
+    pub(crate) fn end_as(&mut self, slot: u32, state: HoldState, after_ms: u64) {
+        self.set_state(slot, state).set_ended_after(after_ms);
         self.ended.push_back(slot);
     }
 

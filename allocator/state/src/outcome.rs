@@ -138,19 +138,19 @@ pub struct Held {
 }
 
 impl Held {
-    /// Adds a granted hold to the outcomes, its places to be named where it stands: moving a
-    /// finished one costs more.
+    /// Writes that a hold is granted, its places to be named where it stands: moving a finished
+    /// one costs more.
     #[inline(always)]
     pub(crate) fn granted(
         hold: HoldId,
         (held_at_ms, expires_at_ms): (LogTimeMs, LogTimeMs),
-        outcomes: &mut Vec<Outcome>,
+        outcome: &mut Outcome,
     ) -> &mut SmallVec<[Place; 4]> {
         let held = Self { hold, held_at_ms, expires_at_ms, places: SmallVec::new() };
-        outcomes.push(Outcome { replayed: false, result: Ok(Done::Held(held)) });
-        match outcomes.last_mut().map(|outcome| &mut outcome.result) {
-            Some(Ok(Done::Held(held))) => &mut held.places,
-            _ => panic!("what was added is not there"),
+        outcome.result = Ok(Done::Held(held));
+        match &mut outcome.result {
+            Ok(Done::Held(held)) => &mut held.places,
+            _ => panic!("what was written is not there"),
         }
     }
 }

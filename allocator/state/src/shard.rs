@@ -155,6 +155,17 @@ impl Shard {
     pub(crate) fn schedule_hold(&mut self, hold_slot: u32, ttl_ms: u32) {
         let hold = self.holds.at(hold_slot);
         let (event_slot, expires_at_ms) = (hold.event(), hold.expires_at_ms());
+        self.schedule((event_slot, hold_slot), ttl_ms, expires_at_ms);
+    }
+
+    /// Lets a hold of an event expire then.
+    #[inline]
+    pub(crate) fn schedule(
+        &mut self,
+        (event_slot, hold_slot): (u32, u32),
+        ttl_ms: u32,
+        expires_at_ms: LogTimeMs,
+    ) {
         let clock = &mut self.events[event_slot as usize].clock;
         clock.push(&self.holds, (event_slot, hold_slot), ttl_ms, expires_at_ms);
         if clock.next_at_ms.is_none_or(|next| expires_at_ms < next) {
@@ -186,8 +197,8 @@ impl Shard {
         if hold.state() == HoldState::Live {
             event.clock.live -= 1;
         }
-        self.holds.set_state(hold_slot, state);
-        self.finish_hold(hold_slot);
+        let after_ms = self.log_time_ms.wrapping_sub(hold.held_at_ms());
+        self.holds.end_as(hold_slot, state, after_ms);
     }
 
     /// The hold's life is over; from now its key lives as long as the design says.

@@ -270,7 +270,10 @@ pub(crate) fn pick(
     if let [HoldItem::Seats(seats)] = items
         && !event.rules.no_orphans
     {
-        return event.pick_named(seats).ok_or_else(|| conflict(event, items));
+        return event.pick_named(seats).ok_or_else(|| match seats.as_slice() {
+            &[seat] => Refused::Conflict(vec![seat]),
+            _ => conflict(event, items),
+        });
     }
     pick_all(event, items, terms)
 }

@@ -154,18 +154,18 @@ impl Shard {
         &mut self,
         command: &Hold,
         chosen: Option<PlaceRefs>,
-        (outcomes, changes): (&mut Vec<Outcome>, &mut Vec<Change>),
+        (outcome, changes): (&mut Outcome, &mut Vec<Change>),
     ) {
         let is_chosen = chosen.is_some();
         let refused = match self.look_up_key(command.idempotency.key) {
             Ok(owner) => self.replay_hold(owner, &command.idempotency),
-            Err(key_at) => match self.grant(command, chosen, key_at, (outcomes, changes)) {
+            Err(key_at) => match self.grant(command, chosen, key_at, (outcome, changes)) {
                 Ok(()) => return,
                 Err(rejection) => Outcome::rejected(rejection),
             },
         };
         assert!(!is_chosen, "seats were chosen for a hold that is not granted");
-        outcomes.push(refused);
+        *outcome = refused;
     }
 
     fn replay_hold(&self, owner: KeyOwner, asked: &Idempotency) -> Outcome {
@@ -233,13 +233,14 @@ impl Shard {
         Ok(Admitted { event_slot, wanted, id_at, buyer_at })
     }
 
+    /// Writes the outcome unless there is an error.
     #[inline(always)]
     fn grant(
         &mut self,
         command: &Hold,
         chosen: Option<PlaceRefs>,
         key_at: Vacancy,
-        told: (&mut Vec<Outcome>, &mut Vec<Change>),
+        told: (&mut Outcome, &mut Vec<Change>),
     ) -> Result<(), Rejection> {
         let admitted = self.admit(command, &Others::default())?;
         let event_slot = admitted.event_slot;
@@ -254,17 +255,24 @@ impl Shard {
             None if channel != 0 => event.pick_in_channel(channel, &command.items, terms),
             None => wishes::pick(event, &command.items, terms),
         };
-        let places = places.map_err(|refused| match refused {
-            Refused::Conflict(seats) => Rejection::SeatUnavailable { seats },
-            Refused::Orphans { stranded, mend } => Rejection::OrphanSeats { seats: stranded, mend },
-            Refused::Short(shortage) => {
+        let places = match places {
+            Ok(places) => places,
+            // The commonest refusal is made where it stands.
+            Err(Refused::Conflict(seats)) => {
+                told.0.result = Err(Rejection::SeatUnavailable { seats });
+                return Ok(());
+            }
+            Err(Refused::Orphans { stranded, mend }) => {
+                return Err(Rejection::OrphanSeats { seats: stranded, mend });
+            }
+            Err(Refused::Short(shortage)) => {
                 let held_may_return_at_ms = event.clock.first_return(&self.holds, event_slot);
-                match shortage {
+                return Err(match shortage {
                     Shortage::SoldOut => Rejection::SoldOut { held_may_return_at_ms },
                     Shortage::NotEnough => Rejection::NotEnoughTogether { held_may_return_at_ms },
-                }
+                });
             }
-        })?;
+        };
         let deals = self.deal(command, event_slot, &places)?;
         let event = &mut self.events[event_slot as usize];
         event.buyers.add_to(admitted.buyer_at, places.len() as u32);
@@ -326,7 +334,7 @@ impl Shard {
         command: &Hold,
         (admitted, key_at): (&Admitted, Vacancy),
         (places, deals): (PlaceRefs, Deals),
-        (outcomes, changes): (&mut Vec<Outcome>, &mut Vec<Change>),
+        (outcome, changes): (&mut Outcome, &mut Vec<Change>),
     ) -> u32 {
         let (now, event_slot) = (self.log_time_ms, admitted.event_slot);
         let event = &mut self.events[event_slot as usize];
@@ -339,7 +347,7 @@ impl Shard {
         let hold = self.holds.granted(head, (now, terms), &places);
         let slot = self.holds.fill(admitted.id_at, hold);
         let said = (key_tag(command.idempotency.key), expires_at_ms);
-        let full = Held::granted(command.hold, (now, expires_at_ms), outcomes);
+        let full = Held::granted(command.hold, (now, expires_at_ms), outcome);
         event.hold_picked((&places, slot), price_list, said, (full, changes));
         if deals.is_some() {
             *full = event.dealt_places(&places, price_list, &deals);
@@ -349,7 +357,7 @@ impl Shard {
             self.holds.slab[slot].set_code(Some(code));
         }
         self.dedup.fill(key_at, KeyOwner::Hold(slot));
-        self.schedule_hold(slot, ttl_ms);
+        self.schedule((event_slot, slot), ttl_ms, expires_at_ms);
         slot
     }
 }

@@ -26,19 +26,20 @@ impl Shard {
     pub(crate) fn release_hold(
         &mut self,
         command: &ReleaseHold,
-        changes: &mut Vec<Change>,
-    ) -> Outcome {
+        (outcome, changes): (&mut Outcome, &mut Vec<Change>),
+    ) {
         let Some(slot) = self.holds.slot(command.hold) else {
-            return Outcome::rejected(Rejection::NotFound { what: "hold" });
+            outcome.result = Err(Rejection::NotFound { what: "hold" });
+            return;
         };
         match self.holds.slab[slot].state() {
             HoldState::Live => {
                 self.end_hold(slot, (HoldState::Released, self.log_time_ms), changes);
-                Outcome::done(Done::Ok)
+                outcome.result = Ok(Done::Ok);
             }
-            HoldState::Released => Outcome::replayed(Done::Ok),
-            HoldState::InCheckout => Outcome::rejected(Rejection::HoldInCheckout),
-            HoldState::Sold | HoldState::Expired => Outcome::rejected(Rejection::HoldExpired),
+            HoldState::Released => *outcome = Outcome::replayed(Done::Ok),
+            HoldState::InCheckout => outcome.result = Err(Rejection::HoldInCheckout),
+            HoldState::Sold | HoldState::Expired => outcome.result = Err(Rejection::HoldExpired),
         }
     }
 }
