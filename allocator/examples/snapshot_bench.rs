@@ -22,7 +22,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use onsale_allocator::{Config, Handle, Service, shard::Group};
+use onsale_allocator::{Config, Handle, Service, Surroundings, shard::Group};
 use onsale_mesh::{Deadline, Node};
 use onsale_proto::keyed::Secret;
 use onsale_state::{
@@ -89,7 +89,8 @@ impl Shop {
         let wall = move || NOW_MS + started.elapsed().as_millis() as u64 * u64::from(SPEED);
         let fatal = |reason: &str| panic!("{reason}");
         let secret = Secret::new(&[7; 32])?;
-        let service = Service::open_at(config, secret, Arc::new(fatal), Arc::new(wall)).await?;
+        let surroundings = Surroundings { wall: Arc::new(wall), ..Surroundings::default() };
+        let service = Service::open_in(config, secret, Arc::new(fatal), surroundings).await?;
         let (handle, shutdown) = (service.handle(), CancellationToken::new());
         let mut running = JoinSet::new();
         let (routes, until) = (service.routes(), shutdown.clone());

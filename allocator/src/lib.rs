@@ -20,9 +20,11 @@ pub mod raft;
 pub mod rpc;
 pub mod service;
 pub mod shard;
+mod surroundings;
 mod timeline;
 pub mod verify;
 
 pub use config::Config;
 pub use error::{Error, ProposeError};
 pub use service::{Handle, Service};
+pub use surroundings::Surroundings;

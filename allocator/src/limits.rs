@@ -59,6 +59,18 @@ pub const COMMIT_TOLD_WITHIN: Duration = Duration::from_millis(2);
 /// A peer that answered so lately is told of a commit without waiting: less than a heartbeat, so
 /// that one which no longer answers is noticed as soon as without.
 pub const COMMIT_TOLD_AFTER_MAX: Duration = Duration::from_millis(30);
+/// Appends of a shard that openraft may take for written while they are not. A leader has one for
+/// each batch in flight; with more its core waits for the disk itself.
+pub const APPENDS_AHEAD_MAX: u64 = BATCHES_IN_FLIGHT_MAX as u64;
+const _: () = assert!(
+    (SHARDS_MAX as u64 + 1) * (APPENDS_AHEAD_MAX + 1) <= crate::log::QUEUE_MAX as u64,
+    "a core never waits for the log's queue"
+);
+/// How long a follower that no majority needs waits for its next entries after it has answered.
+/// Measured: see `docs/adr/0007-who-waits-for-a-flush.md`.
+pub const TRAIL_MAX: Duration = Duration::from_millis(10);
+/// A follower that a majority needs and that owes an answer for so long lets nobody trail.
+pub const PROMPT_ANSWER_MAX: Duration = Duration::from_millis(20);
 /// Time for one vote call on the wire.
 pub const VOTE_TIMEOUT: Duration = Duration::from_millis(400);
 /// Time for a snapshot to be sent and installed.

@@ -22,10 +22,10 @@ use tonic::{server::NamedService, service::Routes};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
-    Config, Error,
+    Config, Error, Surroundings,
     care::Care,
     checkpoints::Comparer,
-    log::{Log, LogConfig, LogError, Recovered, real_disk::RealDisk},
+    log::{Log, LogConfig, LogError, Recovered, disk::Disk},
     metrics::ShardMetrics,
     raft::{self, Replica, make_dir_durable, network::Peers},
     rpc::{cluster::ClusterApi, feed::FeedServer, node::Node, raft::RaftApi},
@@ -34,7 +34,7 @@ use crate::{
         group::State,
         hand_over::Leads,
         leadership::keep_leaders,
-        log_time::{Clocks, WallClock},
+        log_time::Clocks,
         placement::{Identity, Standing},
     },
 };
@@ -131,19 +131,6 @@ impl Service {
         Service::open_with(config, secret, Arc::new(fatal)).await
     }
 
-    /// Like [`Self::open`], with a wall clock other than the system's.
-    ///
-    /// # Errors
-    /// Like [`Self::open`].
-    pub async fn open_at(
-        config: Config,
-        secret: Secret,
-        fatal: FatalHook,
-        wall: WallClock,
-    ) -> Result<Service, Error> {
-        Service::open_on(config, secret, fatal, Clocks::new(wall)).await
-    }
-
     /// Like [`Self::open`], with what happens on a fatal error.
     ///
     /// # Errors
@@ -153,20 +140,25 @@ impl Service {
         secret: Secret,
         fatal: FatalHook,
     ) -> Result<Service, Error> {
-        Service::open_on(config, secret, fatal, Clocks::default()).await
+        Service::open_in(config, secret, fatal, Surroundings::default()).await
     }
 
-    async fn open_on(
+    /// Like [`Self::open_with`], in other surroundings than the system's.
+    ///
+    /// # Errors
+    /// Like [`Self::open`].
+    pub async fn open_in(
         config: Config,
         secret: Secret,
         fatal: FatalHook,
-        clocks: Clocks,
+        surroundings: Surroundings,
     ) -> Result<Service, Error> {
+        let clocks = Clocks::new(surroundings.wall);
         let wrong = config.check();
         if !wrong.is_empty() {
             return Err(Error::Config(wrong));
         }
-        let (log, recovered) = open_log(&config, fatal.clone()).await?;
+        let (log, recovered) = open_log(&config, surroundings.disk, fatal.clone()).await?;
         let identity = identity(&config, &recovered)?;
         let standing = Arc::new(Standing::new(&config, identity.as_ref()));
         let limits = identity.map_or(config.limits, |identity| identity.limits);
@@ -413,14 +405,18 @@ async fn watch_replicas(groups: &Groups) -> Error {
     futures_util::future::select_all(watching).await.0
 }
 
-async fn open_log(config: &Config, fatal: FatalHook) -> Result<(Log, Recovered), Error> {
+async fn open_log(
+    config: &Config,
+    disk: Arc<dyn Disk>,
+    fatal: FatalHook,
+) -> Result<(Log, Recovered), Error> {
     let dir = config.data_dir.join("log");
     let segment_bytes = config.log_segment_bytes;
     let opening = tokio::task::spawn_blocking(move || {
         make_dir_durable(&dir).map_err(|error| Error::io(&dir, error))?;
         let log = LogConfig { segment_bytes, ..LogConfig::new(dir) };
         let hook = Arc::new(move |error: &LogError| fatal(&error.to_string()));
-        Ok(Log::open(log, Arc::new(RealDisk::new()), hook)?)
+        Ok(Log::open(log, disk, hook)?)
     });
     opening.await.map_err(|error| Error::Other(format!("opening the log: {error}")))?
 }

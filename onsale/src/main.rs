@@ -50,9 +50,14 @@ fn run(cli: Cli) -> Result<Exit, Failed> {
     }
 }
 
+/// One core is left to the log's writers and the system: a second worker on two cores passes tasks
+/// to and fro more than it does (docs/adr/0007). `TOKIO_WORKER_THREADS` says otherwise.
 fn runtime() -> Result<tokio::runtime::Runtime, Failed> {
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failed::new(format!("no runtime: {error}")))
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if std::env::var_os("TOKIO_WORKER_THREADS").is_none() {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        runtime.worker_threads(cores.saturating_sub(1).max(1));
+    }
+    let runtime = runtime.enable_all().build();
+    runtime.map_err(|error| Failed::new(format!("no runtime: {error}")))
 }

@@ -176,7 +176,8 @@ impl ShardLog {
     /// Adds entries, readable at once. `done` is called when they are durable. Refused, and nothing
     /// changed, when they do not follow the last entry without a gap or one is too large.
     ///
-    /// Waits while the writer's queue is full; with one request in flight per shard it never is.
+    /// Waits while the writer's queue is full; with the few requests of a shard that may wait for
+    /// the disk (`limits::APPENDS_AHEAD_MAX` and one) it never is.
     pub fn append(&self, entries: Vec<LogRecord>, done: Done) {
         let done = Callback::new(done);
         let mut ram = self.ram.lock();

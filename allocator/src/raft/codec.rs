@@ -76,7 +76,8 @@ pub(crate) fn decode_append(mut from: Bytes) -> Decoded<AppendEntriesRequest<Typ
         let bytes = from.split_to(length);
         let payload = match kind {
             BLANK => Payload::Blank,
-            NORMAL => Payload::Normal(Proposal::decode(bytes)?),
+            // A copy: a part of it would keep all that was received with it, and its buffer.
+            NORMAL => Payload::Normal(Proposal::decode(Bytes::copy_from_slice(&bytes))?),
             MEMBERSHIP => Payload::Membership(
                 serde_json::from_slice(&bytes).map_err(|_| CodecError::Invalid("a membership"))?,
             ),

@@ -1,7 +1,8 @@
 //! Owns how openraft's entries, votes and marks stand in the node's log.
 //!
 //! An entry's batch is stored as the very bytes it arrived in. Must never answer openraft before
-//! the log says "durable", except for appends, whose callback says so.
+//! the log says "durable", except for an append that needs another node to be committed: what
+//! follows from it waits elsewhere, see [`super::flushed`].
 
 use std::{
     collections::VecDeque,
@@ -21,6 +22,7 @@ use parking_lot::Mutex;
 use tokio::sync::{oneshot, watch};
 
 use super::{
+    flushed::Appends,
     snapshot::Durable,
     types::{Entry, LogId, Payload, Proposal, StorageError, TypeConfig, Vote},
 };
@@ -46,13 +48,15 @@ pub struct LogStore {
     decoded: Arc<Mutex<VecDeque<Entry>>>,
     snapshots: Option<watch::Receiver<Durable>>,
     timeline: Option<Arc<Timeline>>,
+    /// Who waits for this replica's flushes in openraft's stead.
+    appends: Option<Arc<Appends>>,
 }
 
 impl LogStore {
     /// On a shard's log.
     #[must_use]
     pub fn new(log: ShardLog) -> Self {
-        Self { log, decoded: Arc::default(), snapshots: None, timeline: None }
+        Self { log, decoded: Arc::default(), snapshots: None, timeline: None, appends: None }
     }
 
     /// Lets no purge mark pass what these snapshots cover. openraft purges while a received
@@ -65,6 +69,33 @@ impl LogStore {
     /// Says when appends are flushed.
     pub(super) fn timed(self, timeline: Arc<Timeline>) -> Self {
         Self { timeline: Some(timeline), ..self }
+    }
+
+    /// Lets openraft go on while what needs another node is flushed. Whoever does so has to wait
+    /// for these appends before it answers a leader, and before openraft hears a peer's answer.
+    /// Up to `applied` the replica's state knows better than the log.
+    pub(super) fn ahead_of(self, appends: Arc<Appends>, applied: Option<u64>) -> Self {
+        let start = applied.map_or(0, |index| index.saturating_add(1));
+        for record in self.log.read(start..u64::MAX, usize::MAX) {
+            if record.tag == MEMBERSHIP
+                && let Ok(Entry { log_id, payload: Payload::Membership(membership) }) =
+                    decode_entry(record)
+            {
+                appends.learn(log_id.index, &membership);
+            }
+        }
+        Self { appends: Some(appends), ..self }
+    }
+
+    /// Whether this vote made this node leader, and nobody else's word was needed since. openraft
+    /// would lead again with it at once, in the same term and behind the last entry on disk. But
+    /// others may have entries of that term that this disk lost, and would take the new ones with
+    /// their ids for them: the lead has to be won again, in a term of its own.
+    fn may_not_resume(&self, vote: &Vote) -> bool {
+        let appends = self.appends.as_ref();
+        appends.is_some_and(|appends| {
+            appends.is_of(vote.leader_id.node_id) && !appends.commits_alone()
+        })
     }
 
     async fn snapshot_of(&mut self, index: u64) -> io::Result<()> {
@@ -124,6 +155,20 @@ impl LogStore {
             decoded.pop_front();
         }
     }
+}
+
+/// Whether openraft need not wait for the flush of these entries, which are begun. A change of
+/// membership is waited for, so that what it commits by itself is on disk.
+fn may_go_ahead(appends: Option<&Appends>, entries: &[Entry]) -> bool {
+    let Some(appends) = appends else { return false };
+    let mut ahead = appends.need_others() && appends.have_room();
+    for entry in entries {
+        if let Payload::Membership(membership) = &entry.payload {
+            appends.learn(entry.log_id.index, membership);
+            ahead = false;
+        }
+    }
+    ahead
 }
 
 /// Hands a callback to `submit` and waits until it is called.
@@ -186,7 +231,10 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn read_vote(&mut self) -> Result<Option<Vote>, StorageError> {
         let vote = self.log.state().vote.map(|vote| decode_vote(&vote)).transpose();
-        vote.map_err(|what| StorageIOError::read_vote(AnyError::error(what)).into())
+        let vote = vote
+            .map_err(|what| StorageError::from(StorageIOError::read_vote(AnyError::error(what))))?;
+        Ok(vote
+            .map(|vote| Vote { committed: vote.committed && !self.may_not_resume(&vote), ..vote }))
     }
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), StorageError> {
@@ -226,18 +274,33 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         }
         self.keep_decoded(&entries);
         let timed = self.timeline.clone().map(|timeline| (timeline, Instant::now()));
-        let flushed = move |result| {
+        let appends = self.appends.clone().map(|appends| (appends.begin(), appends));
+        let ahead = may_go_ahead(appends.as_ref().map(|(_, appends)| &**appends), &entries);
+        let (now, later) = if ahead { (Some(callback), None) } else { (None, Some(callback)) };
+        let flushed = move |result: io::Result<()>| {
             if let Some((timeline, appended)) = timed {
                 timeline.flush(appended);
             }
-            callback.log_io_completed(result);
+            if let Some((number, appends)) = appends {
+                appends.ended(number, result.is_ok());
+            }
+            if let Some(callback) = later {
+                callback.log_io_completed(result);
+            }
         };
         self.log.append(records, Box::new(flushed));
+        if let Some(callback) = now {
+            // What the log refuses at once, openraft hears at once.
+            callback.log_io_completed(self.appends.as_ref().map_or(Ok(()), |it| it.check()));
+        }
         Ok(())
     }
 
     async fn truncate(&mut self, log_id: LogId) -> Result<(), StorageError> {
         self.drop_decoded(|index| index >= log_id.index);
+        if let Some(appends) = &self.appends {
+            appends.forget_from(log_id.index);
+        }
         durable(|done| self.log.truncate_from(log_id.index, done))
             .await
             .map_err(|error| StorageIOError::write_logs(AnyError::new(&error)).into())

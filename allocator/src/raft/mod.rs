@@ -5,12 +5,14 @@
 
 mod append_stream;
 mod codec;
+pub(crate) mod flushed;
 mod lead;
 pub mod log_store;
 pub mod membership;
 pub(crate) mod network;
 pub mod snapshot;
 mod state_machine;
+mod trailing;
 pub mod types;
 
 use std::{path::Path, sync::Arc, time::Duration};
@@ -30,10 +32,12 @@ use tonic::Status;
 pub(crate) use self::snapshot::make_dir_durable;
 pub use self::state_machine::Observer;
 use self::{
+    flushed::Appends,
     lead::Lead,
     network::{Network, Peers},
     snapshot::{SnapshotFile, Store},
     state_machine::{Machine, StateMachine},
+    trailing::Trailing,
     types::{Member, Proposal, TypeConfig},
 };
 use crate::{
@@ -118,6 +122,8 @@ pub struct Replica {
     raft: Raft<TypeConfig>,
     machine: Arc<Machine>,
     lead: Arc<Lead>,
+    appends: Arc<Appends>,
+    trailing: Arc<Trailing>,
     metrics: watch::Receiver<RaftMetrics<u64, Member>>,
 }
 
@@ -132,7 +138,9 @@ impl Replica {
         let shard = u32::from(parts.shard_no);
         let store = Store::open(parts.data_dir, parts.shard_no)?;
         let timeline = parts.metrics.timeline.clone();
-        let machine = Machine::open(parts.shard, store, parts.observer, parts.metrics)?;
+        let appends = Arc::new(Appends::new(parts.node));
+        let (observer, metrics) = (parts.observer, parts.metrics);
+        let machine = Machine::open(parts.shard, store, observer, appends.clone(), metrics)?;
         let purged = parts.log.state().purged.map(|mark| mark.index);
         if let Some(purged) = purged
             && machine.applied_index().is_none_or(|applied| applied < purged)
@@ -158,14 +166,23 @@ impl Replica {
         let ended = |reason: String| Error::Replica { shard, reason };
         let config = Arc::new(config.validate().map_err(|error| ended(error.to_string()))?);
         let lead = Arc::new(Lead::new(parts.election_ms));
-        let network = Network { peers: parts.peers, lead: lead.clone(), shard: parts.shard_no };
-        let log_store =
-            log_store::LogStore::new(parts.log).behind(machine.store.durable()).timed(timeline);
+        let trailing = Arc::new(Trailing::new(parts.shard_no, parts.node));
+        let network = Network {
+            peers: parts.peers,
+            lead: lead.clone(),
+            appends: appends.clone(),
+            trailing: trailing.clone(),
+            shard: parts.shard_no,
+        };
+        let log_store = log_store::LogStore::new(parts.log)
+            .behind(machine.store.durable())
+            .timed(timeline)
+            .ahead_of(appends.clone(), machine.applied_index());
         let state_machine = StateMachine(machine.clone());
         let raft = Raft::new(parts.node, config, network, log_store, state_machine).await;
         let raft = raft.map_err(|error| ended(error.to_string()))?;
         let metrics = raft.metrics();
-        Ok(Replica { raft, machine, lead, metrics })
+        Ok(Replica { raft, machine, lead, appends, trailing, metrics })
     }
 
     /// Hands a batch to openraft. From here on no answer means "unknown".
@@ -241,6 +258,11 @@ impl Replica {
         self.metrics.borrow().membership_config.membership().voter_ids().collect()
     }
 
+    /// Sends followers everything at once for so long: one of them is to lead.
+    pub(crate) fn hurry(&self, time: Duration) {
+        self.trailing.hurry(time);
+    }
+
     /// Begins a snapshot of everything applied so far, unless one is under way.
     pub(crate) async fn begin_snapshot(&self) {
         let _ = self.raft.trigger().snapshot().await;
@@ -273,7 +295,15 @@ impl Replica {
         if !matches!(answer, AppendEntriesResponse::HigherVote(_)) {
             self.heard();
         }
+        // The answer says that the entries are on this disk.
+        self.flushed().await?;
         Ok((from, codec::encode_append_answer(&answer)))
+    }
+
+    /// Waits until everything handed to the log so far is on disk.
+    async fn flushed(&self) -> Result<(), Status> {
+        let flushed = self.appends.flushed(self.appends.begun()).await;
+        flushed.map_err(|error| Status::unavailable(error.to_string()))
     }
 
     /// A peer's question for this replica's vote.
@@ -311,6 +341,8 @@ impl Replica {
         let meta = checked.map_err(Status::data_loss)?;
         let snapshot = Snapshot { meta, snapshot: Box::new(file) };
         let answer = self.raft.install_full_snapshot(vote, snapshot).await;
+        // One that this replica is past is answered at once, for what it has.
+        self.flushed().await?;
         Ok(codec::encode_snapshot_answer(&answer.map_err(|error| ended(&error))?))
     }
 }

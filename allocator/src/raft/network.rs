@@ -4,8 +4,10 @@
 //! openraft gives an append one heartbeat's time and drops it. Here it stays on its way, the next
 //! one waits for it, and what it was answered is remembered: a large entry gets through a slow link
 //! once, and a slow peer is not sent it again and again. That more is committed is told without
-//! waiting, as long as the peer answers otherwise. Must never hang: every call has an end of its
-//! own.
+//! waiting, as long as the peer answers otherwise. A peer's answer to entries is heard when they
+//! are on this node's disk, too (see [`super::flushed`]), and who no majority needs pauses after it
+//! (see [`super::trailing`]). Must never hang: every call to a peer has an end of its own, and
+//! openraft gives up what waits for this node's disk.
 
 use std::{
     collections::BTreeMap, future::Future, io, os::unix::fs::FileExt as _, sync::Arc,
@@ -39,14 +41,16 @@ use tonic::{Status, transport::Channel};
 use super::{
     append_stream::{AppendStream, Sent},
     codec,
+    flushed::Appends,
     lead::Lead,
     snapshot::SnapshotFile,
+    trailing::Trailing,
     types::{LogId, Member, TypeConfig, Vote},
 };
 use crate::{
     limits::{
-        COMMIT_TOLD_AFTER_MAX, SNAPSHOT_PIECE_BYTES, SNAPSHOT_PIECES_MAX, SNAPSHOT_TIMEOUT,
-        VOTE_TIMEOUT,
+        APPEND_ENTRIES_MAX, COMMIT_TOLD_AFTER_MAX, SNAPSHOT_PIECE_BYTES, SNAPSHOT_PIECES_MAX,
+        SNAPSHOT_TIMEOUT, VOTE_TIMEOUT,
     },
     shard::log_time::Clocks,
 };
@@ -148,6 +152,8 @@ impl Peers {
 pub(super) struct Network {
     pub(super) peers: Peers,
     pub(super) lead: Arc<Lead>,
+    pub(super) appends: Arc<Appends>,
+    pub(super) trailing: Arc<Trailing>,
     pub(super) shard: u16,
 }
 
@@ -155,6 +161,10 @@ pub(super) struct Network {
 pub(super) struct Connection {
     peers: Peers,
     lead: Arc<Lead>,
+    appends: Arc<Appends>,
+    trailing: Arc<Trailing>,
+    /// What this node must have on disk before the answer under way is heard.
+    mark: u64,
     peer: Option<Peer>,
     shard: u16,
     target: u64,
@@ -180,6 +190,9 @@ impl RaftNetworkFactory<TypeConfig> for Network {
         Connection {
             peers,
             lead,
+            appends: self.appends.clone(),
+            trailing: self.trailing.clone(),
+            mark: 0,
             peer: peer.ok(),
             shard,
             target,
@@ -216,12 +229,25 @@ impl RaftNetwork<TypeConfig> for Connection {
         }
         let last = taken.checked_sub(1).and_then(|at| rpc.entries.get(at)).map(|e| e.log_id);
         let sent = Sent { vote: rpc.vote, prev: rpc.prev_log_id, last };
+        // One without entries says nothing of any disk.
+        self.mark = if taken == 0 { 0 } else { self.appends.begun() };
+        let stream = self.stream()?;
         let asked = stream.ask(sent, RaftRequest { quiet: false, ..request });
         asked.map_err(|status| self.broken(&status))?;
         self.commit_told = self.commit_told.max(rpc.leader_commit);
-        match self.finish().await?.1 {
+        if taken > 0 {
+            self.trailing.asked(self.target, std::time::Instant::now());
+        }
+        let (sent, answer) = self.finish().await?;
+        match answer {
             AppendEntriesResponse::Success if taken < rpc.entries.len() => {
                 Ok(AppendEntriesResponse::PartialSuccess(last))
+            }
+            AppendEntriesResponse::Success if taken > 0 => {
+                // Known if openraft gives up during the pause.
+                self.landed = Some(sent);
+                self.trail(taken).await;
+                Ok(AppendEntriesResponse::Success)
             }
             other => Ok(other),
         }
@@ -302,14 +328,21 @@ impl Connection {
         Ok(self.stream.get_or_insert_with(|| AppendStream::open(peer.appends)))
     }
 
-    /// Waits for the append under way; dropped meanwhile, it stays under way.
+    /// Waits for the append under way; dropped meanwhile, it stays under way. The peer's answer
+    /// counts with this node's copy, so it is heard when that is on disk, too.
     #[allow(clippy::result_large_err)]
     async fn finish(&mut self) -> Result<(Sent, AppendEntriesResponse<u64>), CallError> {
+        if let Err(error) = self.appends.flushed(self.mark).await {
+            return Err(self.broken(&Status::unavailable(error.to_string())));
+        }
         let (sent, answer) = match self.stream()?.answer().await {
             Ok(answered) => answered,
             Err(status) => return Err(self.broken(&status)),
         };
         self.answered_at = Some(Instant::now());
+        if sent.last.is_some() {
+            self.trailing.answered(self.target);
+        }
         self.heard(&answer);
         let answer =
             codec::decode_append_answer(answer.payload).map_err(|error| network(&error))?;
@@ -320,7 +353,21 @@ impl Connection {
     fn broken(&mut self, status: &Status) -> CallError {
         self.stream = None;
         self.answered_at = None;
+        self.trailing.failed(self.target);
         failed(status)
+    }
+
+    /// Lets entries gather for a peer that no majority needs. One that was sent as many as go into
+    /// an append has to catch up first.
+    async fn trail(&self, sent: usize) {
+        if sent as u64 >= APPEND_ENTRIES_MAX {
+            return;
+        }
+        let now = std::time::Instant::now();
+        let pause = self.trailing.pause(self.target, &self.appends.voters(), now);
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
+        }
     }
 
     // openraft asks for this error as it is.

@@ -19,6 +19,7 @@ use openraft::{
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::{
+    flushed::Appends,
     snapshot::{SnapshotFile, Store},
     types::{Entry, LogId, Outcomes, SnapshotMeta, StorageError, StoredMembership, TypeConfig},
 };
@@ -42,6 +43,7 @@ pub(super) struct Machine {
     marks: Mutex<Marks>,
     pub(super) store: Store,
     observer: Arc<dyn Observer>,
+    appends: Arc<Appends>,
     metrics: ShardMetrics,
     /// A copy of the state is complete, or given up.
     copied: Condvar,
@@ -63,6 +65,7 @@ impl Machine {
         shard: Arc<Mutex<Shard>>,
         store: Store,
         observer: Arc<dyn Observer>,
+        appends: Arc<Appends>,
         metrics: ShardMetrics,
     ) -> Result<Machine, Error> {
         let mut marks = Marks::default();
@@ -71,11 +74,13 @@ impl Machine {
             *shard.lock() = state.map_err(|error| Error::Other(format!("a snapshot: {error}")))?;
             marks.last_applied = loaded.meta.last_log_id;
             marks.membership = loaded.meta.last_membership;
+            let last = marks.last_applied.map_or(0, |id| id.index);
+            appends.learn_from_snapshot(last, &marks.membership);
         }
         let index = marks.last_applied.map_or(0, |id| id.index);
         observer.replaced(index, &shard.lock());
         let (marks, copied) = (Mutex::new(marks), Condvar::new());
-        Ok(Machine { shard, marks, store, observer, metrics, copied })
+        Ok(Machine { shard, marks, store, observer, appends, metrics, copied })
     }
 
     /// Index of the last applied entry, if there is one.
@@ -273,6 +278,8 @@ impl Machine {
         let loaded = self.store.check(&file.path).map_err(io::Error::other)?;
         let state = Shard::decode_snapshot(&loaded.state).map_err(io::Error::other)?;
         self.metrics.snapshot_bytes.set(loaded.state.len() as f64);
+        let last = meta.last_log_id.map_or(0, |id| id.index);
+        self.appends.learn_from_snapshot(last, &meta.last_membership);
         let mut shard = self.shard.lock();
         // A snapshot of ours that is being made is of the state that goes.
         while shard.is_being_copied() {

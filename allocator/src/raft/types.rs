@@ -58,7 +58,8 @@ impl Proposal {
     pub fn new(batch: Batch) -> Self {
         let mut bytes = Vec::new();
         batch.encode(&mut bytes);
-        Self(Arc::new((bytes.into(), batch)))
+        // Not the room that it grew into: it stays until a snapshot has taken the entry in.
+        Self(Arc::new((Bytes::copy_from_slice(&bytes), batch)))
     }
 
     /// Decodes a batch that came from a log or another node.

@@ -76,6 +76,7 @@ impl Group {
             return Err(NotHandedOver::NoVoter);
         }
         replica.may_vote().await;
+        replica.hurry(HAND_OVER_CATCH_UP + HAND_OVER_WRITES_WAIT);
         self.caught_up(to, HAND_OVER_LAG_MAX, HAND_OVER_CATCH_UP).await?;
         let until = tokio::time::Instant::now() + HAND_OVER_WRITES_WAIT;
         let busy = |_| NotHandedOver::Unfit("a batch is not decided in time".to_owned());

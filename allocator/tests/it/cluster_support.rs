@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use onsale_allocator::{Config, Error, Handle, ProposeError, Service};
+use onsale_allocator::{Config, Error, Handle, ProposeError, Service, Surroundings};
 use onsale_mesh::{Deadline, Node, ShardClient};
 use onsale_proto::{
     allocator::{self as pb, command::Kind},
@@ -28,6 +28,8 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
+use crate::cluster_flush::StalledDisk;
+
 /// Longest wait for anything; the machine may be very busy.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -36,6 +38,8 @@ pub struct Cluster {
     pub configs: Vec<Config>,
     /// The nodes' wall clocks, where they are not the system's.
     pub walls: Vec<Arc<Wall>>,
+    /// The nodes' disks, where they are not just the system's.
+    pub disks: Vec<StalledDisk>,
     pub nodes: Vec<Option<Running>>,
 }
 
@@ -93,7 +97,7 @@ impl Cluster {
         });
         let configs: Vec<Config> = configs.collect();
         let nodes = (0..nodes).map(|_| None).collect();
-        Cluster { _dir: dir, configs, walls: Vec::new(), nodes }
+        Cluster { _dir: dir, configs, walls: Vec::new(), disks: Vec::new(), nodes }
     }
 
     /// A new cluster, formed and with leaders.
@@ -122,9 +126,20 @@ impl Cluster {
     /// Starts one node; it may still wait for its peers. A folder that its killed predecessor has
     /// not let go of yet is tried again.
     pub fn start(&mut self, at: usize) -> Result<(), Error> {
-        let running = start_node(&self.configs[at], self.walls.get(at).cloned())?;
+        let running = start_node(&self.configs[at], || self.surroundings(at))?;
         self.nodes[at] = Some(running);
         Ok(())
+    }
+
+    fn surroundings(&self, at: usize) -> Surroundings {
+        let mut surroundings = Surroundings::default();
+        if let Some(wall) = self.walls.get(at).cloned() {
+            surroundings.wall = Arc::new(move || wall.now_ms());
+        }
+        if let Some(disk) = self.disks.get(at).cloned() {
+            surroundings.disk = Arc::new(disk);
+        }
+        surroundings
     }
 
     /// The settings of one more node that joins; its place.
@@ -218,10 +233,10 @@ impl Cluster {
     }
 }
 
-fn start_node(config: &Config, wall: Option<Arc<Wall>>) -> Result<Running, Error> {
+fn start_node(config: &Config, surroundings: impl Fn() -> Surroundings) -> Result<Running, Error> {
     let until = Instant::now() + PATIENCE;
     loop {
-        match try_start_at(config, wall.clone()) {
+        match try_start_in(config, surroundings()) {
             Err(Error::Log(error)) if error.to_string().contains("in use") => {
                 assert!(Instant::now() < until, "the folder is never let go of");
                 std::thread::sleep(Duration::from_millis(20));
@@ -260,26 +275,18 @@ impl Wall {
 }
 
 pub fn try_start(config: &Config) -> Result<Running, Error> {
-    try_start_at(config, None)
+    try_start_in(config, Surroundings::default())
 }
 
-fn try_start_at(config: &Config, wall: Option<Arc<Wall>>) -> Result<Running, Error> {
+fn try_start_in(config: &Config, surroundings: Surroundings) -> Result<Running, Error> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .expect("a runtime");
     let fatal = Arc::new(|reason: &str| eprintln!("fatal: {reason}"));
-    let service = runtime.block_on(async {
-        let config = config.clone();
-        match wall {
-            None => Service::open_with(config, secret(), fatal).await,
-            Some(wall) => {
-                let wall = Arc::new(move || wall.now_ms());
-                Service::open_at(config, secret(), fatal, wall).await
-            }
-        }
-    });
+    let opening = Service::open_in(config.clone(), secret(), fatal, surroundings);
+    let service = runtime.block_on(opening);
     let service = match service {
         Ok(service) => service,
         Err(error) => {

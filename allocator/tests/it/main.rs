@@ -5,6 +5,7 @@ mod cluster;
 mod cluster_buyers;
 mod cluster_checkpoints;
 mod cluster_failures;
+mod cluster_flush;
 mod cluster_log;
 mod cluster_members;
 mod cluster_soak;
