@@ -78,7 +78,8 @@ impl Holds {
         self.ids.look_up(hash_of(id.0), |slot| self.slab[slot].id == id).err()
     }
 
-    /// A live hold, not one of these yet, granted at `held_at_ms` on these terms.
+    /// A live hold, not one of these yet, granted at `held_at_ms` on these terms. Must be added
+    /// before the next one is granted: until then nobody knows that its terms' number is in use.
     #[inline(always)]
     pub(crate) fn granted(
         &mut self,
@@ -89,14 +90,15 @@ impl Holds {
         let slab = &self.slab;
         let number = self.terms.number(&terms, |used| {
             // What a cut has kept may be on any terms.
-            let all_can_be_asked = !slab.is_cut();
-            for (_, hold) in slab.iter() {
-                used.iter_mut()
-                    .skip(hold.terms_and_time().0.into())
-                    .take(1)
-                    .for_each(|used| *used = true);
+            if slab.is_cut() {
+                return false;
             }
-            all_can_be_asked
+            for (_, hold) in slab.iter() {
+                if let Some(used) = used.get_mut(usize::from(hold.terms_and_time().0)) {
+                    *used = true;
+                }
+            }
+            true
         });
         let number_or_none = number.unwrap_or(OWN_TERMS);
         let mut hold = Hold::granted(id, idempotency, (held_at_ms, number_or_none), places);

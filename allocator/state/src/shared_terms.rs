@@ -46,7 +46,7 @@ pub(crate) struct TermsTable {
     latest: Vec<u16>,
     /// Numbers of none.
     vacant: Vec<u16>,
-    /// Terms for which there was no room; now and then that is worth looking for some.
+    /// Grants that found no room for their terms; now and then that is worth looking for some.
     unheard: u16,
 }
 
