@@ -186,6 +186,7 @@ mod tests {
             let appends = appends.clone();
             async move { appends.flushed(mark).await }
         });
+        tokio::task::yield_now().await;
         appends.ended(first, true);
         tokio::task::yield_now().await;
         assert!(!waiting.is_finished());

@@ -87,8 +87,8 @@ impl LogStore {
         Self { appends: Some(appends), ..self }
     }
 
-    /// Whether this vote made this node leader, and nobody else's word was needed since. openraft
-    /// would lead again with it at once, in the same term and behind the last entry on disk. But
+    /// Whether this vote is for this node itself, where it is no quorum alone. openraft would lead
+    /// again with it at once, in the same term and behind the last entry on disk. But
     /// others may have entries of that term that this disk lost, and would take the new ones with
     /// their ids for them: the lead has to be won again, in a term of its own.
     fn may_not_resume(&self, vote: &Vote) -> bool {
